@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+# One word per duty; each is a script in scripts/ with a usage line on top.
+
+# The series to work on (patches/$(BASE)).
+BASE ?= 7.3
+# Any kernel tree of that version instead of the packaged one; it is only read.
+KDIR ?=
+# vCPUs of the guests, one number or several; empty: each duty's own default.
+CPUS ?=
+# Parallel jobs of a build.
+JOBS ?= $(shell nproc)
+
+export BASE KDIR CPUS JOBS
+# Make's own flags and job server are not for the kernel builds below.
+unexport MAKEFLAGS MFLAGS MAKELEVEL
+
+.PHONY: help deps compare test open save check bisect clean
+
+help:
+	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: a minute)'
+	@echo 'make test      prove the series: check, git am, build, KUnit on 1 and 4 vCPUs, self-tests (LONG=1: longer)'
+	@echo 'make open      build/linux: the base kernel with the series applied by git am'
+	@echo 'make save      store the commits of build/linux as patches and mirrored files (KTREE=: of another tree)'
+	@echo 'make check     patches, series file and mirrored files agree; with build/linux also style and docs'
+	@echo 'make bisect    every patch of the series builds, on and off, and boots'
+	@echo 'make deps      install what is missing (done by the others when needed)'
+	@echo 'make clean     remove build/; the cache outside the checkout stays'
+	@echo
+	@echo 'BASE=$(BASE)  KDIR=a $(BASE) kernel tree instead of the packaged one  CPUS=vCPUs  JOBS=$(JOBS)'
+
+deps:
+	@scripts/deps
+
+compare:
+	@scripts/bench-run
+
+test:
+	@scripts/test-run $(if $(LONG),--long)
+
+open:
+	@scripts/series-open
+
+save:
+	@scripts/series-save
+
+check:
+	@scripts/series-check
+
+bisect:
+	@scripts/series-bisect
+
+clean:
+	rm -rf build

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Batched, precise TLB invalidation.
+ *
+ * The law: 1. change the page table, 2. invalidate every CPU that may have
+ * cached the old entry, 3. only then free or reuse what it pointed to. All that
+ * is done here is to remember in between *what* was changed, so that step 2 is
+ * no wider than step 1. When in doubt the record is dropped and step 2 is what
+ * it would have been without it. Nothing here can fail.
+ *
+ * pmap_inval_init()	- an empty batch. Cheap, sends nothing.
+ * pmap_inval_add()	- register translations that are about to change.
+ * pmap_inval_add_all()	- register all translations of an mm.
+ * pmap_inval_flush()	- invalidate what was registered, on all CPUs that may
+ *			  have it cached, with one kick per CPU.
+ *
+ * With PMAP_INVAL_HOLD, pmap_inval_add() also brings the CPUs that run the mm
+ * to a halt until the flush, if they come in time: pmap_inval_held() tells.
+ *
+ * The interface is the one that M. Dillon proposed for DragonFly BSD in
+ * February 2004; the implementation is new. See
+ * Documentation/arch/x86/pmap_inval.rst.
+ */
+#ifndef _ASM_X86_PMAP_INVAL_H
+#define _ASM_X86_PMAP_INVAL_H
+
+#include <linux/cpusync.h>
+#include <linux/jump_label.h>
+#include <linux/types.h>
+
+struct flush_tlb_info;
+struct mm_struct;
+
+/* Why a flush is precise, or full. Also the order of the tracepoints' words. */
+enum pmap_inval_why {
+	PMAP_INVAL_PRECISE,	/* exactly what was recorded */
+	PMAP_INVAL_RANGE,	/* one range, nothing was recorded */
+	PMAP_INVAL_ASKED,	/* the caller wants everything gone */
+	PMAP_INVAL_OVERFLOW,	/* more runs than fit */
+	PMAP_INVAL_CEILING,	/* above tlb_single_page_flush_ceiling */
+	PMAP_INVAL_GAP,		/* other flushes of this mm came in between */
+};
+
+/*
+ * A run is @count neighbouring translations of one size. It is one word:
+ *
+ *	bits 63..19	page number of the first one, in units of 4K
+ *	bits 18..17	size: 0 = 4K, 1 = 2M, 2 = 1G
+ *	bits 16..15	which mm of a batch, 0 if there is just one
+ *	bits 14..0	count
+ */
+#define PMAP_INVAL_MAXPIR	16
+#define PMAP_INVAL_MAXMM	4
+
+/**
+ * struct pmap_inval_runs - a list of runs that is being recorded
+ * @on:		latched when the record began: is there a record at all?
+ * @recording:	false once it was dropped, and while it is not @on
+ * @why:	%PMAP_INVAL_PRECISE as long as nothing was dropped
+ * @nr_pir:	number of closed runs
+ * @cur_slot:	which mm the open run belongs to
+ * @cur_shift:	size of its translations, as a shift; 0 if no run is open
+ * @pir_npages:	number of translations in closed runs
+ * @cur_start:	the open run is [@cur_start, @cur_end), aligned to its size
+ * @cur_end:	end of it. 0 if no run is open
+ * @cur_limit:	where the open run would take the record above the ceiling
+ * @pir_ary:	the closed runs
+ *
+ * Page-table walks go upwards, so that the last run is the only one that a new
+ * entry is compared with. It is kept unpacked for that, and packed when the
+ * next one is opened.
+ */
+struct pmap_inval_runs {
+	bool		on;
+	bool		recording;
+	u8		why;
+	u8		nr_pir;
+	u8		cur_slot;
+	u8		cur_shift;
+	u32		pir_npages;
+	unsigned long	cur_start;
+	unsigned long	cur_end;
+	unsigned long	cur_limit;
+	u64		pir_ary[PMAP_INVAL_MAXPIR];
+};
+
+/* Flags of pmap_inval_init(). */
+#define PMAP_INVAL_HOLD		BIT(0)
+
+/**
+ * struct pmap_inval_info - a batch of translations that are about to change
+ * @runs:	what was registered
+ * @hold:	hold CPUs as they are needed. Cleared once they did not come
+ * @cs:		the CPUs that are held
+ * @nr_mm:	number of address spaces in @pmap. More than fit:
+ *		%PMAP_INVAL_MAXMM + 1, and then the flush is for all of them
+ * @pmap:	each with the generation that its flush was given
+ *
+ * Lives on the caller's stack. The caller keeps every mm alive until
+ * pmap_inval_flush() has returned.
+ */
+struct pmap_inval_info {
+	struct pmap_inval_runs	runs;
+	bool			hold;
+	struct cpusync		cs;
+	unsigned int		nr_mm;
+	struct {
+		struct mm_struct	*mm;
+		u64			tlb_gen;
+	} pmap[PMAP_INVAL_MAXMM];
+};
+
+#ifdef CONFIG_X86_PMAP_INVAL
+
+DECLARE_STATIC_KEY_TRUE(pmap_inval_key);
+
+void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
+			 unsigned long size, unsigned int shift);
+enum pmap_inval_why pmap_inval_close(struct pmap_inval_runs *runs);
+unsigned long pmap_inval_run(u64 run, unsigned int slot, unsigned long *addr,
+			     unsigned int *shift);
+bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
+			 u64 local_gen, u64 mm_gen, unsigned long *nr);
+bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm,
+			int cpu);
+
+/* Is there an alternative to what the base does? */
+static __always_inline bool pmap_inval_enabled(void)
+{
+	return static_branch_likely(&pmap_inval_key);
+}
+
+/*
+ * Forget what was recorded, since it has been flushed, or (@drop) since the
+ * next flush will be a full one whatever comes.
+ */
+static __always_inline void pmap_inval_reset(struct pmap_inval_runs *runs,
+					     bool drop)
+{
+	runs->recording	 = runs->on && !drop;
+	if (!runs->on)
+		return;
+	runs->why	 = drop ? PMAP_INVAL_ASKED : PMAP_INVAL_PRECISE;
+	runs->nr_pir	 = 0;
+	runs->cur_slot	 = 0;
+	runs->cur_shift	 = 0;
+	runs->pir_npages = 0;
+	runs->cur_end	 = 0;
+}
+
+/*
+ * Begin a record, which pmap_inval_reset() makes empty. The mode is latched
+ * here: one that changes while something is recorded must not make a record
+ * that has a hole in it look complete.
+ */
+static __always_inline void pmap_inval_begin(struct pmap_inval_runs *runs)
+{
+	runs->on = pmap_inval_enabled();
+}
+
+/*
+ * Record that [@addr, @addr + @size) changes at the level whose entries map
+ * 1 << @shift bytes. A @size below that is how mmu_gather says that a page
+ * table was unhooked from such an entry, see __pmap_inval_record().
+ */
+static __always_inline void pmap_inval_record(struct pmap_inval_runs *runs,
+					      unsigned long addr,
+					      unsigned long size,
+					      unsigned int shift)
+{
+	if (!runs->recording)
+		return;
+
+	/* The common case continues the open run, and leaves its size alone. */
+	if (size >= 1UL << shift && shift == runs->cur_shift &&
+	    addr == runs->cur_end && addr + size <= runs->cur_limit) {
+		runs->cur_end = addr + size;
+		return;
+	}
+
+	__pmap_inval_record(runs, addr, size, shift);
+}
+
+int pmap_inval_set_mode(const char *word);
+void pmap_inval_init(struct pmap_inval_info *info, unsigned int flags);
+void pmap_inval_add(struct pmap_inval_info *info, struct mm_struct *mm,
+		    unsigned long addr, unsigned long nr, unsigned int shift);
+void pmap_inval_add_all(struct pmap_inval_info *info, struct mm_struct *mm);
+void pmap_inval_flush(struct pmap_inval_info *info);
+
+/**
+ * pmap_inval_held() - are the CPUs that run the batch's address spaces held?
+ * @info: the batch
+ *
+ * Asked after each pmap_inval_add(), since one that fails to hold more CPUs
+ * lets go of all of them.
+ *
+ * Context: Any.
+ * Return: true from a successful add until the flush. Interrupts are off then.
+ */
+static inline bool pmap_inval_held(const struct pmap_inval_info *info)
+{
+	return cpusync_held(&info->cs);
+}
+
+#else /* !CONFIG_X86_PMAP_INVAL */
+
+static inline bool pmap_inval_enabled(void)
+{
+	return false;
+}
+
+static inline bool pmap_inval_catch_up(const struct flush_tlb_info *f,
+				       struct mm_struct *mm, u64 local_gen,
+				       u64 mm_gen, unsigned long *nr)
+{
+	return false;
+}
+
+static inline bool pmap_inval_targets(const struct flush_tlb_info *f,
+				      struct mm_struct *mm, int cpu)
+{
+	return true;
+}
+
+#endif /* CONFIG_X86_PMAP_INVAL */
+
+#endif /* _ASM_X86_PMAP_INVAL_H */

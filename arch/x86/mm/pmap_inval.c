@@ -1,0 +1,678 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Batched, precise TLB invalidation.
+ *
+ * The base remembers one range per flush, and one stride: two pages that lie
+ * more than tlb_single_page_flush_ceiling apart cost every CPU all of its TLB.
+ * Here, up to PMAP_INVAL_MAXPIR runs of translations are remembered, each with
+ * its own place, number and size, and are what is invalidated.
+ *
+ * Invariants:
+ *
+ *  - A record is complete or dropped. Complete: every translation that changed
+ *    since the record began lies in a run, and every page table that was
+ *    unhooked has an invalidated address inside the span that it mapped. The
+ *    flush of a dropped record is the one that the base would have done.
+ *
+ *  - A record describes the step from the generation before the one that its
+ *    flush was given to that one, and nothing else. So a CPU may use it only
+ *    if this is the one step that it is behind: pmap_inval_catch_up().
+ *
+ *  - Page-table changes come before the increment of mm->context.tlb_gen, as
+ *    for any other flush: flush_tlb_mm_runs().
+ *
+ * What each back end receives: native and KVM the runs; INVLPGB one operation
+ * per run and one TLBSYNC; Hyper-V, Xen PV and the secondary TLBs of
+ * mmu_notifier the one range that they receive in the base.
+ *
+ * Locking: none. A record belongs to one task and lives on its stack, where it
+ * stays unchanged while other CPUs read it, from the kick until the last of
+ * them has acknowledged.
+ */
+
+#define pr_fmt(fmt) "pmap_inval: " fmt
+
+#include <linux/debugfs.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+#include <asm/pmap_inval.h>
+#include <asm/tlbflush.h>
+
+#define CREATE_TRACE_POINTS
+#include <asm/trace/pmap_inval.h>
+
+#include "mm_internal.h"
+
+#define PIR_SLOT_SHIFT	15
+#define PIR_SIZE_SHIFT	17
+#define PIR_PAGE_SHIFT	19
+#define PIR_COUNT_MAX	((1UL << PIR_SLOT_SHIFT) - 1)
+
+/* The sizes that a run can have are 9 bits apart: 4K, 2M, 1G. */
+#define PIR_SIZE_BITS	(PMD_SHIFT - PAGE_SHIFT)
+
+static_assert(PMAP_INVAL_MAXMM <= 1 << (PIR_SIZE_SHIFT - PIR_SLOT_SHIFT));
+static_assert(PUD_SHIFT - PMD_SHIFT == PIR_SIZE_BITS);
+
+/* On unless the command line or debugfs say otherwise. */
+DEFINE_STATIC_KEY_TRUE(pmap_inval_key);
+static DEFINE_STATIC_KEY_FALSE(pmap_inval_hold_key);
+
+/*
+ * Drop the record. Its flush falls back to the range of the base, or to
+ * everything where there is none.
+ */
+static void pmap_inval_drop(struct pmap_inval_runs *runs,
+			    enum pmap_inval_why why)
+{
+	runs->recording = false;
+	runs->why = why;
+}
+
+static unsigned long pmap_inval_cur_count(const struct pmap_inval_runs *runs)
+{
+	return (runs->cur_end - runs->cur_start) >> runs->cur_shift;
+}
+
+static void pmap_inval_close_run(struct pmap_inval_runs *runs)
+{
+	unsigned long count;
+
+	if (!runs->cur_end)
+		return;
+
+	/* Bounded by cur_limit, hence by PIR_COUNT_MAX. */
+	count = pmap_inval_cur_count(runs);
+	runs->pir_npages += count;
+	runs->pir_ary[runs->nr_pir++] =
+		(u64)(runs->cur_start >> PAGE_SHIFT) << PIR_PAGE_SHIFT |
+		(u64)(runs->cur_shift - PAGE_SHIFT) / PIR_SIZE_BITS << PIR_SIZE_SHIFT |
+		(u64)runs->cur_slot << PIR_SLOT_SHIFT | count;
+	runs->cur_shift = 0;
+	runs->cur_end = 0;
+}
+
+/**
+ * pmap_inval_run() - unpack a run
+ * @run: the run
+ * @slot: the address space that is asked for
+ * @addr: set to the address of its first translation
+ * @shift: set to the size of its translations, as a shift
+ *
+ * Return: the number of translations, 0 if they are not of @slot.
+ */
+unsigned long pmap_inval_run(u64 run, unsigned int slot, unsigned long *addr,
+			     unsigned int *shift)
+{
+	if ((run >> PIR_SLOT_SHIFT & (PMAP_INVAL_MAXMM - 1)) != slot)
+		return 0;
+
+	*addr = run >> PIR_PAGE_SHIFT << PAGE_SHIFT;
+	*shift = PAGE_SHIFT + (run >> PIR_SIZE_SHIFT & 3) * PIR_SIZE_BITS;
+	return run & PIR_COUNT_MAX;
+}
+
+/*
+ * Will an address in [@start, @start + @span) be invalidated anyway? The ones
+ * that are begin at @addr and lie 1 << @shift apart.
+ */
+static bool pmap_inval_hits(unsigned long addr, unsigned long count,
+			    unsigned int shift, unsigned long start,
+			    unsigned long span)
+{
+	unsigned long first = addr;
+
+	if (first < start)
+		first += round_up(start - addr, 1UL << shift);
+
+	return first < addr + (count << shift) && first - start < span;
+}
+
+static bool pmap_inval_covered(struct pmap_inval_runs *runs, unsigned long start,
+			       unsigned long span)
+{
+	unsigned long addr, count;
+	unsigned int i, shift;
+
+	if (runs->cur_end &&
+	    pmap_inval_hits(runs->cur_start, pmap_inval_cur_count(runs),
+			    runs->cur_shift, start, span))
+		return true;
+
+	for (i = 0; i < runs->nr_pir; i++) {
+		count = pmap_inval_run(runs->pir_ary[i], runs->cur_slot,
+				       &addr, &shift);
+		if (count && pmap_inval_hits(addr, count, shift, start, span))
+			return true;
+	}
+	return false;
+}
+
+/**
+ * __pmap_inval_record() - record a change that does not continue the open run
+ * @runs: the record
+ * @addr: where the change begins
+ * @size: bytes that changed
+ * @shift: what an entry of the level that changed maps, as a shift
+ *
+ * With @size below 1 << @shift it is not a translation that changed. It is a
+ * page table that was unhooked from the entry for @addr, which is how
+ * mmu_gather tells about it. Then the paging-structure caches have to be
+ * invalidated for the span that the entry mapped. INVLPG drops all of them for
+ * the current PCID, but with EFER.TCE (which is set on AMD CPUs that have it)
+ * only those that were used for its address, and INVPCID promises no more. So
+ * there must be one invalidation inside the span. Any will do: if one is on
+ * record already, nothing is added. Otherwise the 4K page at @addr is.
+ */
+void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
+			 unsigned long size, unsigned int shift)
+{
+	unsigned long span = 1UL << shift, start, end, left;
+
+	if (size < span) {
+		if (pmap_inval_covered(runs, round_down(addr, span), span))
+			return;
+		shift = PAGE_SHIFT;
+		span = PAGE_SIZE;
+		size = PAGE_SIZE;
+	}
+
+	/* Nothing leaf-like is that large or lives there. Never guess. */
+	if (WARN_ON_ONCE(shift > PUD_SHIFT || addr >= TASK_SIZE_MAX)) {
+		pmap_inval_drop(runs, PMAP_INVAL_OVERFLOW);
+		return;
+	}
+
+	start = round_down(addr, span);
+	end = round_up(addr + size, span);
+
+	if (shift == runs->cur_shift &&
+	    start >= runs->cur_start && start <= runs->cur_end) {
+		/* Inside the open run, or it grows and hits its limit. */
+		if (end <= runs->cur_end)
+			return;
+		if (end <= runs->cur_limit)
+			runs->cur_end = end;
+		else
+			pmap_inval_drop(runs, PMAP_INVAL_CEILING);
+		return;
+	}
+
+	pmap_inval_close_run(runs);
+	if (runs->nr_pir == PMAP_INVAL_MAXPIR) {
+		pmap_inval_drop(runs, PMAP_INVAL_OVERFLOW);
+		return;
+	}
+
+	left = min(READ_ONCE(tlb_single_page_flush_ceiling), PIR_COUNT_MAX);
+	left -= min(left, runs->pir_npages);
+	if ((end - start) >> shift > left) {
+		pmap_inval_drop(runs, PMAP_INVAL_CEILING);
+		return;
+	}
+
+	runs->cur_start = start;
+	runs->cur_end = end;
+	runs->cur_limit = start + (left << shift);
+	runs->cur_shift = shift;
+}
+
+/**
+ * pmap_inval_close() - end a record, so that it can be flushed
+ * @runs: the record
+ *
+ * Return: %PMAP_INVAL_PRECISE if it is complete, otherwise the reason why it
+ * was dropped.
+ */
+enum pmap_inval_why pmap_inval_close(struct pmap_inval_runs *runs)
+{
+	if (runs->recording)
+		pmap_inval_close_run(runs);
+	return runs->why;
+}
+
+/* The slot of @mm in a batch, or PMAP_INVAL_MAXMM. */
+static unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
+				    const struct mm_struct *mm)
+{
+	unsigned int slot;
+
+	for (slot = 0; slot < min(info->nr_mm, PMAP_INVAL_MAXMM); slot++)
+		if (info->pmap[slot].mm == mm)
+			return slot;
+	return PMAP_INVAL_MAXMM;
+}
+
+/**
+ * pmap_inval_catch_up() - bring this CPU's TLB up to date with the loaded mm
+ * @f: the request
+ * @mm: the loaded mm
+ * @local_gen: the generation that this CPU has caught up to
+ * @mm_gen: the latest generation of @mm, not older than the request's
+ * @nr: set to the number of translations that were invalidated
+ *
+ * Precise if the request's own step is the only one that is missing. The
+ * caller, flush_tlb_func(), says why that has to be so, with an example.
+ *
+ * Context: Interrupts off.
+ * Return: true if the CPU is up to date with @mm_gen now. false if nothing was
+ * done, and it takes a full flush.
+ */
+bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
+			 u64 local_gen, u64 mm_gen, unsigned long *nr)
+{
+	unsigned int i, slot = f->slot, shift;
+	unsigned long addr, count;
+	u64 gen = f->new_tlb_gen;
+
+	if (!f->runs)
+		return false;
+
+	if (f->batch) {
+		slot = pmap_inval_slot(f->batch, mm);
+		if (slot == PMAP_INVAL_MAXMM)
+			return false;
+		gen = f->batch->pmap[slot].tlb_gen;
+	}
+
+	if (gen != local_gen + 1 || gen != mm_gen)
+		return false;
+
+	*nr = 0;
+	for (i = 0; i < f->runs->nr_pir; i++) {
+		count = pmap_inval_run(f->runs->pir_ary[i], slot, &addr, &shift);
+		*nr += count;
+		for (; count; count--, addr += 1UL << shift)
+			flush_tlb_one_user(addr);
+	}
+	return true;
+}
+
+/**
+ * pmap_inval_targets() - is a CPU that has an mm loaded a target of a request?
+ * @f: a request that is not for one mm
+ * @mm: what the CPU has loaded, possibly LOADED_MM_SWITCHING
+ * @cpu: the CPU
+ *
+ * Return: false if the request is known not to concern the CPU, any more.
+ */
+bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm,
+			int cpu)
+{
+	if (!f->batch)
+		return true;
+
+	/*
+	 * Not a guess from its generation, which a CPU that is switching stores
+	 * too early: this CPU has run the function, and was told so by it.
+	 */
+	if (f->held && cpumask_test_cpu(cpu, f->held))
+		return false;
+
+	/* While switching, it may have state of either mm: assume the worst. */
+	return mm == LOADED_MM_SWITCHING ||
+	       pmap_inval_slot(f->batch, mm) < PMAP_INVAL_MAXMM;
+}
+
+/* Does @cpu run an address space of the batch, so that it has to be held? */
+static bool pmap_inval_hold_cond(int cpu, void *data)
+{
+	struct mm_struct *mm = READ_ONCE(per_cpu(cpu_tlbstate.loaded_mm, cpu));
+	struct pmap_inval_info *info = data;
+
+	/* Pairs with switch_mm_irqs_off(), as in should_flush_tlb(). */
+	smp_rmb();
+	if (per_cpu(cpu_tlbstate_shared.is_lazy, cpu))
+		return false;
+
+	return mm == LOADED_MM_SWITCHING ||
+	       pmap_inval_slot(info, mm) < PMAP_INVAL_MAXMM;
+}
+
+/*
+ * Hold the CPUs that run @mm, in addition to those that are held already.
+ * After one failure the batch goes on without: the hold is gone, and whoever
+ * relies on it asks pmap_inval_held() each time.
+ */
+static void pmap_inval_interlock(struct pmap_inval_info *info,
+				 struct mm_struct *mm)
+{
+	/* For those that are let go early: catch up, whatever there is. */
+	struct flush_tlb_info f = { .end = TLB_FLUSH_ALL };
+
+	/*
+	 * INVLPGB does not ask for cooperation, so there is none to suspend.
+	 * And one mm too many ends in a flush that needs interrupts.
+	 */
+	if (!mm_global_asid(mm) && info->nr_mm <= PMAP_INVAL_MAXMM &&
+	    cpusync_interlock(&info->cs, mm_cpumask(mm)) >= 0)
+		return;
+
+	info->hold = false;
+	if (cpusync_held(&info->cs)) {
+		info->cs.info = &f;
+		cpusync_deinterlock(&info->cs);
+	}
+}
+
+/**
+ * pmap_inval_init() - start a batch of page-table changes
+ * @info: the batch, on the caller's stack
+ * @flags: %PMAP_INVAL_HOLD or 0
+ *
+ * Cheap: sends nothing, takes nothing. Between here and pmap_inval_flush()
+ * translations are registered with pmap_inval_add() and changed. Without a
+ * hold the order of these two is free; with one, register first.
+ *
+ * Context: Any.
+ */
+void pmap_inval_init(struct pmap_inval_info *info, unsigned int flags)
+{
+	/* What it stays at if there is no record. */
+	info->runs.why = PMAP_INVAL_ASKED;
+	info->runs.nr_pir = 0;
+	pmap_inval_begin(&info->runs);
+	pmap_inval_reset(&info->runs, false);
+	info->nr_mm = 0;
+	info->hold = flags & PMAP_INVAL_HOLD &&
+		     static_branch_unlikely(&pmap_inval_hold_key);
+	cpusync_init(&info->cs, pmap_inval_hold_cond, flush_tlb_held, info);
+}
+EXPORT_SYMBOL_GPL(pmap_inval_init);
+
+static void pmap_inval_add_mm(struct pmap_inval_info *info,
+			      struct mm_struct *mm)
+{
+	unsigned int slot = pmap_inval_slot(info, mm);
+
+	if (slot == PMAP_INVAL_MAXMM) {
+		if (info->nr_mm >= PMAP_INVAL_MAXMM) {
+			/* Not even the mm is on record: everything, for all. */
+			info->nr_mm = PMAP_INVAL_MAXMM + 1;
+			pmap_inval_drop(&info->runs, PMAP_INVAL_OVERFLOW);
+			return;
+		}
+		slot = info->nr_mm++;
+		info->pmap[slot].mm = mm;
+	}
+
+	if (info->runs.recording && slot != info->runs.cur_slot) {
+		pmap_inval_close_run(&info->runs);
+		info->runs.cur_slot = slot;
+	}
+}
+
+/**
+ * pmap_inval_add() - register translations that change before the next flush
+ * @info: the batch
+ * @mm: the address space. Several can be mixed in one batch
+ * @addr: user address of the first translation
+ * @nr: how many of them, at consecutive addresses
+ * @shift: their size: PAGE_SHIFT, PMD_SHIFT or PUD_SHIFT, leaf entries only.
+ *	   Who unhooks a page table needs mmu_gather
+ *
+ * Costs nothing but memory, however often a translation is registered. More
+ * than the batch holds (%PMAP_INVAL_MAXPIR runs, tlb_single_page_flush_ceiling
+ * translations, %PMAP_INVAL_MAXMM address spaces) make the flush a full one.
+ *
+ * With %PMAP_INVAL_HOLD, on return the CPUs that run @mm are in a rendezvous:
+ * they neither use nor change its translations until pmap_inval_flush(), at
+ * which they see all changes at once. A CPU that starts to run @mm later is not
+ * among them, so changes are still made with atomic exchanges. It costs nothing
+ * for CPUs that are held already; if others have to be added, what was read
+ * before has to be read again. If not all of them come in time, none is held,
+ * and pmap_inval_held() says so.
+ *
+ * Context: Any, as long as one task uses @info. To hold, task context with
+ *	    interrupts on; they are off from then on.
+ */
+void pmap_inval_add(struct pmap_inval_info *info, struct mm_struct *mm,
+		    unsigned long addr, unsigned long nr, unsigned int shift)
+{
+	if (!nr)
+		return;
+
+	pmap_inval_add_mm(info, mm);
+	pmap_inval_record(&info->runs, addr, nr << shift, shift);
+	if (info->hold)
+		pmap_inval_interlock(info, mm);
+}
+EXPORT_SYMBOL_GPL(pmap_inval_add);
+
+/**
+ * pmap_inval_add_all() - register all translations of an address space
+ * @info: the batch
+ * @mm: the address space
+ *
+ * What M. Dillon's proposal spells as virtual address -1. It makes the flush a
+ * full one, for the other address spaces of the batch too.
+ *
+ * Context: As for pmap_inval_add().
+ */
+void pmap_inval_add_all(struct pmap_inval_info *info, struct mm_struct *mm)
+{
+	pmap_inval_add_mm(info, mm);
+	pmap_inval_drop(&info->runs, PMAP_INVAL_ASKED);
+	if (info->hold)
+		pmap_inval_interlock(info, mm);
+}
+EXPORT_SYMBOL_GPL(pmap_inval_add_all);
+
+/* The smallest range that has all runs of a slot in it. */
+static void pmap_inval_hull(const struct pmap_inval_runs *runs,
+			    unsigned int slot, unsigned long *start,
+			    unsigned long *end)
+{
+	unsigned long addr, count;
+	unsigned int i, shift;
+
+	*start = TASK_SIZE_MAX;
+	*end = 0;
+	for (i = 0; i < runs->nr_pir; i++) {
+		count = pmap_inval_run(runs->pir_ary[i], slot, &addr, &shift);
+		if (!count)
+			continue;
+		*start = min(*start, addr);
+		*end = max(*end, addr + (count << shift));
+	}
+}
+
+/* Flush one address space of a batch. */
+static void pmap_inval_flush_mm(struct pmap_inval_info *info, unsigned int slot)
+{
+	unsigned long start = 0, end = TLB_FLUSH_ALL;
+
+	if (pmap_inval_close(&info->runs) == PMAP_INVAL_PRECISE)
+		pmap_inval_hull(&info->runs, slot, &start, &end);
+	flush_tlb_mm_runs(info->pmap[slot].mm, start, end, PAGE_SHIFT, false,
+			  &info->runs, slot);
+}
+
+/*
+ * Flush several address spaces with one kick per CPU, which catches up with
+ * the one that it has loaded. The others see their generation when they are
+ * loaded. Back ends that know nothing of batches see the request that reclaim
+ * sends, for everything that has fallen behind.
+ *
+ * CPUs that are held do it when they are let go. The kick is for the rest.
+ */
+static void pmap_inval_flush_batch(struct pmap_inval_info *info)
+{
+	enum pmap_inval_why why = pmap_inval_close(&info->runs);
+	struct flush_tlb_info f = {
+		.end		= TLB_FLUSH_ALL,
+		.new_tlb_gen	= TLB_GENERATION_INVALID,
+		.runs		= why == PMAP_INVAL_PRECISE ? &info->runs : NULL,
+		.batch		= info,
+		.initiating_cpu	= raw_smp_processor_id(),
+	};
+	unsigned long start, end;
+	unsigned int slot;
+
+	/* The changes are visible before the generations are, and the kick. */
+	for (slot = 0; slot < info->nr_mm; slot++)
+		info->pmap[slot].tlb_gen = inc_mm_tlb_gen(info->pmap[slot].mm);
+
+	if (pmap_inval_held(info)) {
+		/* The mask of who was held is this CPU's. */
+		preempt_disable();
+		info->cs.info = &f;
+		cpusync_deinterlock(&info->cs);
+		f.held = cpusync_held_mask(&info->cs);
+		flush_tlb_multi(cpu_online_mask, &f);
+		preempt_enable();
+	} else {
+		flush_tlb_multi(cpu_online_mask, &f);
+	}
+
+	trace_pmap_inval_flush(NULL, 0, cpu_online_mask, info->runs.nr_pir,
+			       f.runs ? info->runs.pir_npages : TLB_FLUSH_ALL,
+			       false, why);
+
+	for (slot = 0; slot < info->nr_mm; slot++) {
+		/*
+		 * CPUs with a global ASID are not reached by kicks. Look for it
+		 * after the increment: who gets one later fills it later.
+		 */
+		if (mm_global_asid(info->pmap[slot].mm)) {
+			pmap_inval_flush_mm(info, slot);
+			continue;
+		}
+
+		start = 0;
+		end = TLB_FLUSH_ALL;
+		if (f.runs)
+			pmap_inval_hull(f.runs, slot, &start, &end);
+		mmu_notifier_arch_invalidate_secondary_tlbs(info->pmap[slot].mm,
+							    start, end);
+	}
+}
+
+/**
+ * pmap_inval_flush() - invalidate what was registered, wherever it is cached
+ * @info: the batch, which is empty and can be used again on return
+ *
+ * All translations that were registered since pmap_inval_init() or the last
+ * flush have been changed already. On return, no CPU has the old ones cached,
+ * and nothing else was invalidated unless the batch overflowed or the flush
+ * met others of the same address space. One kick per CPU at the most; none if
+ * the batch is empty, and none to CPUs that do not run the address space.
+ *
+ * CPUs that are held invalidate it and go on.
+ *
+ * It has to come before anything that relies on the changes: dropping the lock
+ * that orders them against other changes of the same entries, freeing what
+ * they pointed to, and sleeping.
+ *
+ * Context: Task context, interrupts on, or as pmap_inval_add() has left it. On
+ *	    return as before that. Does not sleep, but may be preempted.
+ */
+void pmap_inval_flush(struct pmap_inval_info *info)
+{
+	if (info->nr_mm > PMAP_INVAL_MAXMM)
+		flush_tlb_all();
+	else if (info->nr_mm == 1 && !pmap_inval_held(info))
+		pmap_inval_flush_mm(info, 0);
+	else if (info->nr_mm)
+		pmap_inval_flush_batch(info);
+
+	pmap_inval_reset(&info->runs, false);
+	info->nr_mm = 0;
+}
+EXPORT_SYMBOL_GPL(pmap_inval_flush);
+
+/* Switches: a boot parameter, and a file to compare within one boot. */
+
+static const char * const pmap_inval_modes[] = { "off", "on", "hold" };
+static DEFINE_MUTEX(pmap_inval_mode_mutex);
+
+static unsigned int pmap_inval_mode(void)
+{
+	return static_key_enabled(&pmap_inval_key) +
+	       static_key_enabled(&pmap_inval_hold_key);
+}
+
+/**
+ * pmap_inval_set_mode() - choose what record and batches do
+ * @word: "off": ranges, as the base. "on": precise flushes, and no batch holds
+ *	  CPUs. "hold": batches that ask for it do
+ *
+ * Records and batches that have begun keep the mode they began with.
+ *
+ * Context: Sleeps.
+ * Return: 0, or -EINVAL if @word is none of these.
+ */
+int pmap_inval_set_mode(const char *word)
+{
+	int mode = match_string(pmap_inval_modes, ARRAY_SIZE(pmap_inval_modes),
+				word);
+
+	if (mode < 0)
+		return mode;
+
+	guard(mutex)(&pmap_inval_mode_mutex);
+	if (mode)
+		static_branch_enable(&pmap_inval_key);
+	else
+		static_branch_disable(&pmap_inval_key);
+	if (mode == 2)
+		static_branch_enable(&pmap_inval_hold_key);
+	else
+		static_branch_disable(&pmap_inval_hold_key);
+	return 0;
+}
+
+static int __init pmap_inval_setup(char *word)
+{
+	if (pmap_inval_set_mode(word))
+		pr_warn("'%s' is not a mode: off, on or hold. Staying %s.\n",
+			word, pmap_inval_modes[pmap_inval_mode()]);
+	return 1;
+}
+__setup("pmap_inval=", pmap_inval_setup);
+
+static ssize_t pmap_inval_mode_read(struct file *file, char __user *ubuf,
+				    size_t count, loff_t *ppos)
+{
+	unsigned int i, now = pmap_inval_mode();
+	char buf[32];
+	int len = 0;
+
+	for (i = 0; i < ARRAY_SIZE(pmap_inval_modes); i++)
+		len += scnprintf(buf + len, sizeof(buf) - len,
+				 i == now ? "[%s] " : "%s ", pmap_inval_modes[i]);
+	buf[len - 1] = '\n';
+	return simple_read_from_buffer(ubuf, count, ppos, buf, len);
+}
+
+static ssize_t pmap_inval_mode_write(struct file *file, const char __user *ubuf,
+				     size_t count, loff_t *ppos)
+{
+	char buf[8] = "";
+	int err;
+
+	if (*ppos || count >= sizeof(buf))
+		return -EINVAL;
+	if (copy_from_user(buf, ubuf, count))
+		return -EFAULT;
+
+	err = pmap_inval_set_mode(strim(buf));
+	return err ?: count;
+}
+
+static const struct file_operations pmap_inval_mode_fops = {
+	.read	= pmap_inval_mode_read,
+	.write	= pmap_inval_mode_write,
+	.llseek	= default_llseek,
+};
+
+static int __init pmap_inval_debugfs(void)
+{
+	debugfs_create_file("pmap_inval", 0600, arch_debugfs_dir, NULL,
+			    &pmap_inval_mode_fops);
+	return 0;
+}
+late_initcall(pmap_inval_debugfs);

@@ -1,0 +1,583 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * CPU rendezvous: hold CPUs, run a function on all of them, let them go.
+ *
+ * A CPU that is held spins in an interrupt handler. That deadlocks as soon as
+ * somebody waits for it with interrupts off:
+ *
+ *	A			B			E
+ *	cpusync_interlock()	spin_lock(&l)		local_irq_disable()
+ *	waits for E		held by A		spin_lock(&l)
+ *				waits for A		waits for B
+ *
+ * and no order of locks avoids it, since B may hold any lock. So there is one
+ * rule that everything here follows: *nobody waits for the hold to become
+ * complete without a bound*, neither the CPU that asks for it nor those that
+ * have arrived. Who has waited for budget_us leaves. The hold exists only when
+ * its initiator *commits* it, with one compare-and-exchange on one word which
+ * says at the same time that all targets are there. From then on nobody waits
+ * for anything but the initiator, which has interrupts off and bounded work.
+ *
+ * Roles of a CPU: none; waiting (initiator, interrupts on); holding (initiator
+ * that has committed, interrupts off until the release); held (in the handler).
+ * A waiting initiator can be held by somebody else; while it is, it runs the
+ * handler and not its own commit. A holding one cannot: interrupts are off.
+ *
+ * States of a request, in its word together with a sequence number, an epoch
+ * and a count:
+ *
+ *  CLOSED	nobody is held. Targets that are still inside go.
+ *  OPEN	count = targets that have not arrived. They arrive and withdraw.
+ *  HELD	committed. count = targets that left early since somebody oopsed.
+ *  RELEASED	count = targets that have not acknowledged yet.
+ *
+ *	CLOSED -> OPEN -> HELD -> RELEASED -> CLOSED	and again
+ *		  OPEN -> CLOSED			back-out
+ *		  OPEN <- HELD				more CPUs: next epoch
+ *
+ * Invariants:
+ *
+ *  I1	A commits only if every target of A is inside the handler, and has
+ *	counted itself in for A. Nobody who is inside commits. So two initiators
+ *	that are targets of each other never both commit.
+ *  I2	A target runs the function once, after a release, or not at all.
+ *  I3	Nobody is inside for longer than budget_us (from the first arrival, or
+ *	from the last time one of its requests was opened again) plus the time
+ *	that its committed initiators need.
+ *  I4	Requests are static: one per CPU, used with preemption off by whoever
+ *	runs there. A kick carries nothing: it means "look into your mailbox". A
+ *	late, stale or doubled one finds nothing there, or a request that is
+ *	open and asks for this CPU, or one that is not open, and ignores that.
+ *  I5	The acknowledgment is a target's last access to a request.
+ *
+ * One CPU can be held by several initiators at once. A handler that spins sees
+ * new mail, so that a kick that is queued behind it is not needed, and needs no
+ * recursion. It takes part in CPUSYNC_SEATS requests at the most; mail beyond
+ * that waits, within its sender's bound.
+ *
+ * From the first kick to the release the initiator takes no lock, allocates,
+ * sleeps and prints nothing, and runs no softirq (bottom halves are off, since
+ * one might want a lock of somebody who is held).
+ *
+ * Hotplug: preemption is off, so no CPU can go offline in between, and targets
+ * are limited to the ones that are online. A late kick that is run by a CPU on
+ * its way down finds no open request.
+ * Oops, panic: who is held leaves a hold when somebody oopses. If the initiator
+ * survives that, it runs the function on them with ordinary kicks.
+ * NMI: may interrupt anything here, uses nothing of it.
+ * PREEMPT_RT: bottom halves off is not what it says there. A hold never
+ * succeeds; cpusync_simple() is unaffected.
+ *
+ * Barriers, where A is an initiator and B a target:
+ *
+ *  CS:A / CS:B	A opens the request, then posts mail; B takes mail, then reads
+ *		the word. B sees the request that the mail is about, or a later
+ *		state. (message passing)
+ *  CS:C / CS:D	A fills in the targets, then opens; B reads the word, then the
+ *		targets. If B's arrival succeeds on that word, they belong to
+ *		it. (message passing)
+ *  CS:E / CS:F	B's arrival is a full barrier, and A's commit is one: what B
+ *		did before it was held happens before what A does while holding.
+ *  CS:G / CS:H	A does its work, then releases; B sees the release, then runs
+ *		the function, which sees the work. (message passing)
+ *  CS:I / CS:J	B runs the function, then acknowledges; A sees that, then
+ *		returns, or reuses the request. (message passing)
+ *
+ * What it is not: stop_machine(). Targets are not threads, interrupts that
+ * are pending on them wait, and it may say no.
+ */
+
+#define pr_fmt(fmt) "cpusync: " fmt
+
+#include <linux/bottom_half.h>
+#include <linux/cpumask.h>
+#include <linux/cpusync.h>
+#include <linux/init.h>
+#include <linux/lockdep.h>
+#include <linux/moduleparam.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/sched/clock.h>
+#include <linux/smp.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/cpusync.h>
+
+#undef MODULE_PARAM_PREFIX
+#define MODULE_PARAM_PREFIX "cpusync."
+
+/* Longer than a CPU usually takes to answer, shorter than anybody notices. */
+static unsigned int budget_us = 50;
+
+static int budget_set(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 1, USEC_PER_SEC);
+}
+
+static const struct kernel_param_ops budget_ops = {
+	.set = budget_set,
+	.get = param_get_uint,
+};
+module_param_cb(budget_us, &budget_ops, &budget_us, 0644);
+MODULE_PARM_DESC(budget_us, "How long to wait for a hold to become complete");
+
+/*
+ * The word:	bits 63..32	sequence number, next for each use
+ *		bits 31..18	epoch: how often it was opened again in this use
+ *		bits 17..16	state
+ *		bits 15..0	count
+ *
+ * The epoch does not overflow into the sequence number: each time that the
+ * request is opened again at least one CPU is added.
+ */
+enum { CPUSYNC_CLOSED, CPUSYNC_OPEN, CPUSYNC_HELD, CPUSYNC_RELEASED };
+
+#define WORD_SEQ	BIT_ULL(32)
+#define WORD_EPOCH	BIT_ULL(18)
+#define WORD_STATE	BIT_ULL(16)
+#define WORD_COUNT_MASK	(WORD_STATE - 1)
+#define WORD_USE_MASK	(~(WORD_EPOCH - 1))	/* sequence number and epoch */
+
+static_assert(WORD_COUNT_MASK >= CONFIG_NR_CPUS);
+static_assert(WORD_SEQ / WORD_EPOCH >= CONFIG_NR_CPUS);
+
+static inline unsigned int word_state(u64 w)
+{
+	return w / WORD_STATE & 3;
+}
+
+static inline unsigned int word_count(u64 w)
+{
+	return w & WORD_COUNT_MASK;
+}
+
+static inline bool word_same_use(u64 a, u64 b)
+{
+	return a / WORD_SEQ == b / WORD_SEQ;
+}
+
+static inline u64 word_next(u64 w, unsigned int state, unsigned int count)
+{
+	return (w & WORD_USE_MASK) | state * WORD_STATE | count;
+}
+
+/* Of an initiator. Written by targets: the word only. */
+struct cpusync_request {
+	atomic64_t		word;
+	smp_call_func_t		func;
+	void			*info;
+	cpumask_var_t		targets;
+	cpumask_var_t		fresh;	/* the ones that are still to be kicked */
+};
+
+static DEFINE_PER_CPU_SHARED_ALIGNED(struct cpusync_request, cpusync_requests);
+
+/* Of a target: the initiators that want it to look at their requests. */
+static DEFINE_PER_CPU_SHARED_ALIGNED(cpumask_var_t, cpusync_mail);
+
+static DEFINE_PER_CPU(bool, cpusync_inside);
+static bool cpusync_ready __ro_after_init;
+
+/*
+ * What a target remembers of a request that it has arrived for. An initiator
+ * can back out and open its request again while a virtual CPU is not running:
+ * then the word is open, but this CPU is not counted in it.
+ */
+#define CPUSYNC_SEATS	8
+
+struct cpusync_seat {
+	struct cpusync_request	*request;
+	u64			word;	/* of the arrival */
+};
+
+static u64 cpusync_deadline(void)
+{
+	return local_clock() + (u64)READ_ONCE(budget_us) * NSEC_PER_USEC;
+}
+
+/* Count this CPU in, if @seat's request is open and asks for it. */
+static bool cpusync_arrive(struct cpusync_seat *seat)
+{
+	struct cpusync_request *req = seat->request;
+	u64 w = atomic64_read_acquire(&req->word);	/* CS:D */
+
+	do {
+		if (word_state(w) != CPUSYNC_OPEN ||
+		    !cpumask_test_cpu(smp_processor_id(), req->targets))
+			return false;
+	} while (!atomic64_try_cmpxchg(&req->word, &w, w - 1));	/* CS:E */
+
+	seat->word = w;
+	return true;
+}
+
+/* Return: false if this CPU is done with the request. */
+static bool cpusync_stay(struct cpusync_seat *seat, u64 *deadline)
+{
+	struct cpusync_request *req = seat->request;
+	u64 w = atomic64_read_acquire(&req->word);	/* CS:H */
+	smp_call_func_t func;
+
+	/* Backed out, and opened again for something else. */
+	if (!word_same_use(w, seat->word))
+		return false;
+
+	switch (word_state(w)) {
+	case CPUSYNC_OPEN:
+		/* More CPUs were added, which takes its own time. */
+		if ((w ^ seat->word) & WORD_USE_MASK) {
+			seat->word = w;
+			*deadline = cpusync_deadline();
+		}
+		if ((s64)(local_clock() - *deadline) < 0)
+			return true;
+		return !atomic64_try_cmpxchg(&req->word, &w, w + 1);
+
+	case CPUSYNC_HELD:
+		if (likely(!oops_in_progress))
+			return true;
+		return !atomic64_try_cmpxchg(&req->word, &w, w + 1);
+
+	case CPUSYNC_RELEASED:
+		func = req->func;
+		func(req->info);
+		atomic64_dec_return_release(&req->word);	/* CS:I */
+		return false;
+	}
+	return false;
+}
+
+/* Look at the request of @cpu, and take a seat if it asks for this CPU. */
+static unsigned int cpusync_take(struct cpusync_seat *seats, unsigned int nr,
+				 int cpu)
+{
+	struct cpusync_request *req = per_cpu_ptr(&cpusync_requests, cpu);
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		if (seats[i].request != req)
+			continue;
+		/* Twice the same mail, or a seat that is no longer counted. */
+		if (!word_same_use(atomic64_read_acquire(&req->word),
+				   seats[i].word) && !cpusync_arrive(&seats[i]))
+			seats[i] = seats[--nr];
+		return nr;
+	}
+
+	seats[nr].request = req;
+	return cpusync_arrive(&seats[nr]) ? nr + 1 : nr;
+}
+
+/* The kick: look into the mailbox, and stay as long as somebody wants it. */
+static void cpusync_kick(void *unused)
+{
+	struct cpumask *mail = *this_cpu_ptr(&cpusync_mail);
+	struct cpusync_seat seats[CPUSYNC_SEATS];
+	u64 deadline = cpusync_deadline();
+	unsigned int i, nr = 0;
+	int cpu;
+
+	this_cpu_write(cpusync_inside, true);
+	do {
+		for_each_cpu(cpu, mail) {
+			if (nr == CPUSYNC_SEATS)
+				break;
+			if (cpumask_test_and_clear_cpu(cpu, mail))	/* CS:B */
+				nr = cpusync_take(seats, nr, cpu);
+		}
+
+		for (i = 0; i < nr; ) {
+			if (cpusync_stay(&seats[i], &deadline))
+				i++;
+			else
+				seats[i] = seats[--nr];
+		}
+		cpu_relax();
+	} while (nr);
+	this_cpu_write(cpusync_inside, false);
+}
+
+/**
+ * cpusync_this_cpu_held() - was this CPU interrupted by a hold?
+ *
+ * For NMI handlers that would touch what a hold may be about.
+ *
+ * Context: Preemption off.
+ * Return: true from within the handler, held or about to be.
+ */
+bool cpusync_this_cpu_held(void)
+{
+	return this_cpu_read(cpusync_inside);
+}
+
+/* Limit @mask to those that can be, and are to be, held by this CPU. */
+static void cpusync_pick(struct cpusync *cs, struct cpusync_request *req,
+			 const struct cpumask *mask)
+{
+	int cpu;
+
+	cpumask_and(req->fresh, mask, cpu_online_mask);
+	cpumask_andnot(req->fresh, req->fresh, req->targets);
+	__cpumask_clear_cpu(smp_processor_id(), req->fresh);
+	if (!cs->cond)
+		return;
+
+	for_each_cpu(cpu, req->fresh)
+		if (!cs->cond(cpu, cs->info))
+			__cpumask_clear_cpu(cpu, req->fresh);
+}
+
+/* Whoever arrives, withdraws or leaves from now on fails to, and sees this. */
+static void cpusync_close(struct cpusync_request *req, u64 use)
+{
+	atomic64_set_release(&req->word, word_next(use, CPUSYNC_CLOSED, 0));
+}
+
+/*
+ * Open @req, which is @w now, for those of @fresh, and wait for them. Return 0
+ * with interrupts off if it was committed, otherwise the request is closed.
+ */
+static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
+			  u64 w, u64 use, bool again)
+{
+	u64 deadline, open = word_next(use, CPUSYNC_OPEN, cpumask_weight(req->fresh));
+	int cpu, this_cpu = smp_processor_id();
+	bool opened;
+
+	/*
+	 * A hold that is opened again has interrupts off up to here: nobody
+	 * must be able to hold a CPU that is holding. This fails if somebody
+	 * has left it because of an oops.
+	 */
+	cpumask_or(req->targets, req->targets, req->fresh);
+	opened = !word_count(w) && atomic64_try_cmpxchg(&req->word, &w, open); /* CS:C */
+	if (!opened)
+		cpusync_close(req, use);
+	if (again)
+		local_irq_restore(cs->flags);
+	if (!opened)
+		return -EAGAIN;
+
+	smp_mb();						/* CS:A */
+	for_each_cpu(cpu, req->fresh)
+		cpumask_set_cpu(this_cpu, per_cpu(cpusync_mail, cpu));
+	smp_call_function_many(req->fresh, cpusync_kick, NULL, false);
+
+	deadline = cpusync_deadline();
+	do {
+		w = atomic64_read(&req->word);
+		if (!word_count(w)) {
+			local_irq_save(cs->flags);
+			if (atomic64_try_cmpxchg(&req->word, &w,	/* CS:F */
+						 word_next(w, CPUSYNC_HELD, 0))) {
+				cs->held = local_clock();
+				return 0;
+			}
+			local_irq_restore(cs->flags);
+		}
+		cpu_relax();
+	} while ((s64)(local_clock() - deadline) < 0);
+
+	cpusync_close(req, use);
+	return -EAGAIN;
+}
+
+static void cpusync_end(struct cpusync *cs)
+{
+	cs->request->func = NULL;
+	cs->request = NULL;
+	local_bh_enable();
+	preempt_enable();
+}
+
+/**
+ * cpusync_interlock() - hold CPUs, or more CPUs
+ * @cs: from cpusync_init(), or one that holds CPUs already
+ * @mask: CPUs to hold; offline ones count as held. If the calling CPU is in it,
+ *	  it will run the function as well
+ *
+ * On success all of @mask spin with interrupts off, and the calling CPU has
+ * interrupts, preemption and bottom halves off, until cpusync_deinterlock().
+ * Nothing in between may wait for anything, and it has to be short: this is
+ * what other CPUs' interrupt latency is made of. With an empty @mask, or only
+ * the calling CPU in it, this is all that happens.
+ *
+ * With CPUs that are held already, the ones of @mask that are not are added.
+ * If there are none, nothing happens. Otherwise the hold is reopened: those
+ * CPUs stay if the new ones come in time, and what was read before has to be
+ * read again, since interrupts were on.
+ *
+ * Context: Task context, interrupts on unless @cs holds CPUs. Locks may be held
+ *	    that are not taken with interrupts off. Does not sleep. Not nested.
+ * Return: 0 on success. 1 if CPUs were held, and are now with others, after a
+ * gap. -EAGAIN if not all came within budget_us: nobody is held, not even those
+ * that were before, nothing ran, and the caller's context is as it was before
+ * the first call. -EBUSY if the calling CPU holds CPUs for somebody else, with
+ * a warning. -EOPNOTSUPP if CPUs cannot be held here, or not yet.
+ */
+int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
+{
+	struct cpusync_request *req = cs->request;
+	bool again = req;
+	u64 w, use, now;
+	int err;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !cpusync_ready)
+		return -EOPNOTSUPP;
+
+	if (!again) {
+		lockdep_assert_irqs_enabled();
+		if (WARN_ON_ONCE(!in_task()))
+			return -EBUSY;
+
+		preempt_disable();
+		req = this_cpu_ptr(&cpusync_requests);
+		if (WARN_ONCE(req->func, "%ps while this CPU holds others\n", cs->func)) {
+			preempt_enable();
+			return -EBUSY;
+		}
+		local_bh_disable();
+
+		req->func = cs->func;
+		cpumask_clear(req->targets);
+		cs->request = req;
+		cs->self = false;
+		cs->begin = local_clock();
+	}
+	cs->self |= cpumask_test_cpu(smp_processor_id(), mask);
+
+	cpusync_pick(cs, req, mask);
+	w = atomic64_read(&req->word);
+	if (again) {
+		if (cpumask_empty(req->fresh))
+			return 0;
+		use = w + WORD_EPOCH;
+	} else {
+		use = (w / WORD_SEQ + 1) * WORD_SEQ;
+	}
+
+	err = cpusync_gather(cs, req, w, use, again);
+	if (err) {
+		now = local_clock();
+		trace_cpusync_hold(cs->func, req->targets, now - cs->begin, 0, err);
+		cpusync_end(cs);
+		return err;
+	}
+	return again;
+}
+EXPORT_SYMBOL_GPL(cpusync_interlock);
+
+/**
+ * cpusync_deinterlock() - have everybody run the function, and go on
+ * @cs: a hold
+ *
+ * All CPUs that are held run the function, and so does the calling CPU if it
+ * was in the mask; each exactly once, and at the same time. On return they have,
+ * and the context is as it was before cpusync_interlock().
+ *
+ * Context: As cpusync_interlock() has left it.
+ */
+void cpusync_deinterlock(struct cpusync *cs)
+{
+	struct cpusync_request *req = cs->request;
+	u64 now, w;
+	unsigned int nr, lost;
+
+	if (WARN_ON_ONCE(!req))
+		return;
+
+	/* Targets that leave early change the count, so this may have to retry. */
+	req->info = cs->info;
+	nr = cpumask_weight(req->targets);
+	w = atomic64_read(&req->word);
+	do {
+		lost = word_count(w);
+	} while (!atomic64_try_cmpxchg(&req->word, &w,		/* CS:G */
+				       word_next(w, CPUSYNC_RELEASED, nr - lost)));
+	now = local_clock();
+
+	if (cs->self)
+		cs->func(cs->info);
+	local_irq_restore(cs->flags);
+
+	while (word_count(atomic64_read_acquire(&req->word)))	/* CS:J */
+		cpu_relax();
+	cpusync_close(req, w);
+
+	/* Somebody oopsed. It is not known who went, so that all do it again. */
+	if (unlikely(lost))
+		smp_call_function_many(req->targets, cs->func, cs->info, true);
+
+	trace_cpusync_hold(cs->func, req->targets, cs->held - cs->begin,
+			   now - cs->held, lost);
+	cpusync_end(cs);
+}
+EXPORT_SYMBOL_GPL(cpusync_deinterlock);
+
+/**
+ * cpusync_held_mask() - which CPUs are held, or were until just now
+ * @cs: a hold, or one that has ended since preemption was last disabled
+ *
+ * Context: Preemption off.
+ * Return: the CPUs that are held, or that have run the function.
+ */
+const struct cpumask *cpusync_held_mask(const struct cpusync *cs)
+{
+	return this_cpu_ptr(&cpusync_requests)->targets;
+}
+EXPORT_SYMBOL_GPL(cpusync_held_mask);
+
+static int __init cpusync_setup(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct cpusync_request *req = per_cpu_ptr(&cpusync_requests, cpu);
+
+		if (!zalloc_cpumask_var_node(&req->targets, GFP_KERNEL, cpu_to_node(cpu)) ||
+		    !zalloc_cpumask_var_node(&req->fresh, GFP_KERNEL, cpu_to_node(cpu)) ||
+		    !zalloc_cpumask_var_node(per_cpu_ptr(&cpusync_mail, cpu), GFP_KERNEL,
+					     cpu_to_node(cpu))) {
+			pr_warn("no memory: CPUs will not be held\n");
+			return -ENOMEM;
+		}
+	}
+	cpusync_ready = true;
+	return 0;
+}
+early_initcall(cpusync_setup);
+
+/**
+ * cpusync_simple() - run a function on a set of CPUs, without holding them
+ * @mask: CPUs to run on; those that are offline count as done
+ * @cond: asked once for each CPU of @mask, on the calling CPU, with @info; the
+ *	  CPU is left out when it says no. NULL: all of @mask
+ * @func: function to run, in interrupt context on other CPUs, with interrupts
+ *	  off on the calling one. Must be fast and must not sleep
+ * @info: argument of @cond and @func
+ *
+ * One kick per target. @func runs exactly once on every CPU that is left, the
+ * calling CPU included if it is in @mask, and has run everywhere on return.
+ *
+ * No target waits for another one. So this has no liveness conditions beyond
+ * those of smp_call_function_many(), on which it is built.
+ *
+ * Context: Task context, interrupts on. May be preempted, and continue on
+ *	    another CPU, while it waits for the targets.
+ */
+void cpusync_simple(const struct cpumask *mask, smp_cond_func_t cond,
+		    smp_call_func_t func, void *info)
+{
+	u64 start = 0;
+
+	/* Nothing but a kick if nobody looks: the clock is not free. */
+	if (trace_cpusync_end_enabled())
+		start = local_clock();
+
+	trace_cpusync_begin(func, mask);
+	on_each_cpu_cond_mask(cond, func, info, true, mask);
+
+	if (start)
+		trace_cpusync_end(func, local_clock() - start);
+}
+EXPORT_SYMBOL_GPL(cpusync_simple);

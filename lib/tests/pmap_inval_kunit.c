@@ -1,0 +1,1064 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of batched, precise TLB invalidation.
+ *
+ * The first half looks at records only and runs anywhere. The second half
+ * looks at translations: a thread on another CPU reads user pages, their PTEs
+ * are changed behind its back, and what it reads next tells whether its CPU
+ * still has the old translation. A page that was changed but not registered
+ * has to stay stale over a flush of its neighbours: that is what precise means.
+ *
+ * A TLB may lose an entry at any time. So a test that needs to see a stale one
+ * tries again, up to ROUNDS times, before it gives up; the opposite, a
+ * translation that is stale where it must not be, fails at once.
+ *
+ * Nothing is asserted while CPUs are held: it would leave them there.
+ */
+
+#include <kunit/test.h>
+#include <linux/cpumask.h>
+#include <linux/cpusync.h>
+#include <linux/delay.h>
+#include <linux/highmem.h>
+#include <linux/kthread.h>
+#include <linux/mm.h>
+#include <linux/mman.h>
+#include <linux/mmu_context.h>
+#include <linux/sched/mm.h>
+#include <linux/uaccess.h>
+
+#include <asm/hardirq.h>
+#include <asm/pmap_inval.h>
+#include <asm/tlbflush.h>
+
+#define ROUNDS		20
+#define NR_PAGES	(PMAP_INVAL_MAXPIR + 1)
+/* Far apart, and not all in the same set of a small TLB. */
+#define STRIDE		(65 * PAGE_SIZE)
+#define OLD		0x01dUL
+#define NEW		0x3e77UL
+
+/* Records */
+
+static void record_init(struct pmap_inval_runs *runs)
+{
+	*runs = (struct pmap_inval_runs) { .on = true };
+	pmap_inval_reset(runs, false);
+}
+
+static void expect_run(struct kunit *test, struct pmap_inval_runs *runs,
+		       unsigned int i, unsigned long addr, unsigned long count,
+		       unsigned int shift)
+{
+	unsigned long got_addr = 0, got_count;
+	unsigned int got_shift = 0;
+
+	KUNIT_ASSERT_GT(test, runs->nr_pir, i);
+	got_count = pmap_inval_run(runs->pir_ary[i], 0, &got_addr, &got_shift);
+	KUNIT_EXPECT_EQ(test, got_addr, addr);
+	KUNIT_EXPECT_EQ(test, got_count, count);
+	KUNIT_EXPECT_EQ(test, got_shift, shift);
+}
+
+static void sixteen_runs_are_kept(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+	unsigned int i;
+
+	record_init(&runs);
+	for (i = 0; i < PMAP_INVAL_MAXPIR; i++)
+		pmap_inval_record(&runs, SZ_4M + i * STRIDE, PAGE_SIZE, PAGE_SHIFT);
+
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.nr_pir, PMAP_INVAL_MAXPIR);
+	KUNIT_EXPECT_EQ(test, runs.pir_npages, PMAP_INVAL_MAXPIR);
+	for (i = 0; i < PMAP_INVAL_MAXPIR; i++)
+		expect_run(test, &runs, i, SZ_4M + i * STRIDE, 1, PAGE_SHIFT);
+}
+
+static void seventeenth_run_overflows(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+	unsigned int i;
+
+	record_init(&runs);
+	for (i = 0; i < PMAP_INVAL_MAXPIR + 1; i++)
+		pmap_inval_record(&runs, SZ_4M + i * STRIDE, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_OVERFLOW);
+
+	/* And it stays dropped, whatever comes. */
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_OVERFLOW);
+
+	/* Until it begins again. */
+	pmap_inval_reset(&runs, false);
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	expect_run(test, &runs, 0, SZ_4M, 1, PAGE_SHIFT);
+}
+
+static void neighbours_make_one_run(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_4M + PAGE_SIZE, 3 * PAGE_SIZE, PAGE_SHIFT);
+	/* Again, inside and overlapping the end. */
+	pmap_inval_record(&runs, SZ_4M + PAGE_SIZE, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_4M + 3 * PAGE_SIZE, 2 * PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.nr_pir, 1);
+	KUNIT_EXPECT_EQ(test, runs.pir_npages, 5);
+	expect_run(test, &runs, 0, SZ_4M, 5, PAGE_SHIFT);
+}
+
+static void going_downwards_is_recorded(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_4M + PAGE_SIZE, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	expect_run(test, &runs, 0, SZ_4M + PAGE_SIZE, 1, PAGE_SHIFT);
+	expect_run(test, &runs, 1, SZ_4M, 1, PAGE_SHIFT);
+}
+
+static void each_run_has_its_own_size(struct kunit *test)
+{
+	unsigned long top = round_down(TASK_SIZE_MAX - PUD_SIZE, PUD_SIZE);
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, 0, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_2M, SZ_2M, PMD_SHIFT);
+	/* Next to each other, yet of another size. */
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, top, PUD_SIZE, PUD_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.nr_pir, 4);
+	expect_run(test, &runs, 0, 0, 1, PAGE_SHIFT);
+	expect_run(test, &runs, 1, SZ_2M, 1, PMD_SHIFT);
+	expect_run(test, &runs, 2, SZ_4M, 1, PAGE_SHIFT);
+	expect_run(test, &runs, 3, top, 1, PUD_SHIFT);
+}
+
+/* The ceiling that the suite is run with; it may be tuned in debugfs. */
+#define CEILING		33
+
+static void total_at_the_ceiling_is_precise(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_1G, (CEILING - 2) * PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_4M, 2 * PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.pir_npages, CEILING);
+}
+
+static void total_above_the_ceiling_is_full(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+	unsigned int i;
+
+	/* One by one, in one go, in several runs, and with a 2M page. */
+	record_init(&runs);
+	for (i = 0; i < CEILING + 1; i++)
+		pmap_inval_record(&runs, SZ_4M + i * PAGE_SIZE, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_CEILING);
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_4M, (CEILING + 1) * PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_CEILING);
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_1G, (CEILING - 2) * PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_4M, 3 * PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_CEILING);
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_1G, CEILING * PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_4M, SZ_2M, PMD_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_CEILING);
+}
+
+static void table_is_served_by_a_run_in_its_span(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	/* Ends in the second 2M of the 4M at 1G, and begins in the first. */
+	pmap_inval_record(&runs, SZ_1G + SZ_2M - PAGE_SIZE, 2 * PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_1G, PAGE_SIZE, PMD_SHIFT);
+	pmap_inval_record(&runs, SZ_1G + SZ_2M, PAGE_SIZE, PMD_SHIFT);
+	/* The table above them. */
+	pmap_inval_record(&runs, SZ_1G, PAGE_SIZE, PUD_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.nr_pir, 1);
+
+	/* The same if the run is closed already. */
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_1G, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, 0, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_1G + SZ_1M, PAGE_SIZE, PMD_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.nr_pir, 2);
+}
+
+static void table_alone_is_invalidated_in_its_span(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	/* Runs right before and right after the span do not serve. */
+	pmap_inval_record(&runs, SZ_1G - PAGE_SIZE, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_1G + SZ_2M, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, SZ_1G + SZ_1M, PAGE_SIZE, PMD_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, runs.nr_pir, 3);
+	expect_run(test, &runs, 2, SZ_1G + SZ_1M, 1, PAGE_SHIFT);
+
+	/* A large page that only spans it does not either. */
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_1G, SZ_1G, PUD_SHIFT);
+	pmap_inval_record(&runs, SZ_1G + SZ_4M, PAGE_SIZE, PMD_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	expect_run(test, &runs, 1, SZ_1G + SZ_4M, 1, PAGE_SHIFT);
+}
+
+static void what_cannot_be_recorded_is_full(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	kunit_warning_suppress(test) {
+		record_init(&runs);
+		pmap_inval_record(&runs, PAGE_OFFSET, PAGE_SIZE, PAGE_SHIFT);
+		KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_OVERFLOW);
+	}
+}
+
+static void mode_is_latched(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("off"), 0);
+	pmap_inval_begin(&runs);
+	pmap_inval_reset(&runs, false);
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("on"), 0);
+
+	/* Something may have changed unrecorded: no record for this one. */
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_FALSE(test, runs.on);
+	KUNIT_EXPECT_FALSE(test, runs.recording);
+
+	pmap_inval_begin(&runs);
+	pmap_inval_reset(&runs, false);
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("off"), 0);
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	expect_run(test, &runs, 0, SZ_4M, 1, PAGE_SHIFT);
+
+	KUNIT_EXPECT_EQ(test, pmap_inval_set_mode("sometimes"), -EINVAL);
+	KUNIT_EXPECT_EQ(test, pmap_inval_set_mode(""), -EINVAL);
+}
+
+static void full_gather_is_not_recorded(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_reset(&runs, true);
+	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_ASKED);
+}
+
+/* Translations */
+
+/*
+ * A thread on another CPU that uses an mm. It spins rather than sleeps between
+ * its orders, since a CPU that idles is in lazy TLB mode.
+ */
+struct reader {
+	struct task_struct	*task;
+	struct mm_struct	*mm;
+	int			cpu;
+	enum { ORDER_IDLE, ORDER_READ, ORDER_SLEEP, ORDER_WATCH, ORDER_IRQS_OFF } order;
+	unsigned long		addr;	/* what to read */
+	unsigned long		value;	/* and what it read */
+	unsigned long		base;	/* what to watch */
+	unsigned long		loops;
+	unsigned long		torn;	/* sets of pages that were half changed */
+};
+
+struct pages {
+	struct mm_struct	*mm;
+	unsigned long		base;
+	struct page		*spare;
+	pte_t			old[NR_PAGES];
+};
+
+struct ctx {
+	struct pages		p;
+	struct reader		r;
+};
+
+static unsigned long page_addr(struct pages *p, unsigned int i)
+{
+	return p->base + i * STRIDE;
+}
+
+static unsigned long user_read(unsigned long addr)
+{
+	unsigned long value = 0;
+
+	/* Any failure reads as neither OLD nor NEW. */
+	if (copy_from_user_nofault(&value, (void __user *)addr, sizeof(value)))
+		return ~0UL;
+	return value;
+}
+
+/* Read all pages while nobody can come in between. */
+static void reader_watch(struct reader *r)
+{
+	unsigned long flags, first, i;
+	bool torn = false;
+
+	local_irq_save(flags);
+	first = user_read(r->base);
+	for (i = 1; i < PMAP_INVAL_MAXPIR; i++)
+		torn |= user_read(r->base + i * STRIDE) != first;
+	local_irq_restore(flags);
+
+	r->torn += torn;
+	WRITE_ONCE(r->loops, r->loops + 1);
+}
+
+/* What one side did before it changes the order, the other sees. */
+static void reader_order(struct reader *r, int order)
+{
+	/* Pairs with reader_ordered(). */
+	smp_store_release(&r->order, order);
+}
+
+static int reader_ordered(struct reader *r)
+{
+	/* Pairs with reader_order(). */
+	return smp_load_acquire(&r->order);
+}
+
+static int reader_fn(void *data)
+{
+	struct reader *r = data;
+	unsigned long flags;
+
+	kthread_use_mm(r->mm);
+	while (!kthread_should_stop()) {
+		switch (reader_ordered(r)) {
+		case ORDER_READ:
+			r->value = user_read(r->addr);
+			reader_order(r, ORDER_IDLE);
+			break;
+		case ORDER_SLEEP:
+			schedule_timeout_idle(HZ / 50);
+			break;
+		case ORDER_WATCH:
+			reader_watch(r);
+			break;
+		case ORDER_IRQS_OFF:
+			local_irq_save(flags);
+			while (READ_ONCE(r->order) == ORDER_IRQS_OFF)
+				cpu_relax();
+			local_irq_restore(flags);
+			break;
+		case ORDER_IDLE:
+			break;
+		}
+		cpu_relax();
+		cond_resched();
+	}
+	kthread_unuse_mm(r->mm);
+	return 0;
+}
+
+static void reader_stop(void *data)
+{
+	struct reader *r = data;
+
+	reader_order(r, ORDER_IDLE);
+	kthread_stop(r->task);
+}
+
+static void reader_start(struct kunit *test, struct reader *r,
+			 struct mm_struct *mm, int cpu)
+{
+	r->mm = mm;
+	r->cpu = cpu;
+	r->task = kthread_create_on_cpu(reader_fn, r, cpu, "pmap_inval_kunit/%u");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, r->task);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, reader_stop, r), 0);
+	wake_up_process(r->task);
+}
+
+static unsigned long reader_read(struct reader *r, unsigned long addr)
+{
+	r->addr = addr;
+	reader_order(r, ORDER_READ);
+	while (reader_ordered(r) != ORDER_IDLE)
+		cond_resched();
+	return r->value;
+}
+
+static unsigned long kicks(int cpu)
+{
+	return per_cpu(irq_stat, cpu).counts[IRQ_COUNT_TLB];
+}
+
+static void free_spare(void *page)
+{
+	__free_page(page);
+}
+
+/* Pages that read OLD, and one that reads NEW. */
+static void pages_init(struct kunit *test, struct pages *p)
+{
+	unsigned int i;
+
+	p->base = kunit_vm_mmap(test, NULL, 0, NR_PAGES * STRIDE,
+				PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_NE(test, p->base, 0);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(p->base));
+	p->mm = current->mm;
+
+	for (i = 0; i < NR_PAGES; i++)
+		KUNIT_ASSERT_EQ(test, put_user(OLD, (unsigned long __user *)page_addr(p, i)), 0);
+
+	p->spare = alloc_page(GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p->spare);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, free_spare, p->spare), 0);
+	*(unsigned long *)page_address(p->spare) = NEW;
+}
+
+/* No lock: the test owns the mm, whose tables stay. Also used in a hold. */
+static pte_t page_xchg(struct pages *p, unsigned int i, pte_t pte)
+{
+	unsigned long addr = page_addr(p, i);
+	pte_t *ptep = pte_offset_kernel(pmd_off(p->mm, addr), addr);
+
+	return native_make_pte(xchg(&ptep->pte, native_pte_val(pte)));
+}
+
+/* Have the PTE of a page point to the new contents. Invalidates nothing. */
+static void page_change(struct pages *p, unsigned int i)
+{
+	p->old[i] = page_xchg(p, i, mk_pte(p->spare, vm_get_page_prot(VM_READ)));
+}
+
+static void pages_restore(struct pages *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_PAGES; i++) {
+		if (pte_none(p->old[i]))
+			continue;
+		page_xchg(p, i, p->old[i]);
+		p->old[i] = __pte(0);
+	}
+	flush_tlb_mm(p->mm);
+}
+
+/* The reader has all translations in its TLB, and then they change. */
+static unsigned int pages_go_stale(struct pages *p, struct reader *r)
+{
+	unsigned int i, stale = 0;
+
+	pages_restore(p);
+	for (i = 0; i < NR_PAGES; i++)
+		reader_read(r, page_addr(p, i));
+	for (i = 0; i < NR_PAGES; i++)
+		page_change(p, i);
+	for (i = 0; i < NR_PAGES; i++)
+		stale += reader_read(r, page_addr(p, i)) == OLD;
+	return stale;
+}
+
+static struct ctx *ctx_init(struct kunit *test)
+{
+	struct ctx *c;
+	int cpu;
+
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs 2 CPUs, one to read on");
+
+	c = kunit_kzalloc(test, sizeof(*c), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, c);
+	pages_init(test, &c->p);
+
+	migrate_disable();
+	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	reader_start(test, &c->r, c->p.mm, cpu);
+	return c;
+}
+
+/* After every test, also a failed one: PTEs are the kernel's own again. */
+static void ctx_done(struct ctx *c)
+{
+	pages_restore(&c->p);
+	migrate_enable();
+}
+
+/*
+ * Run @flush on stale pages: those with a bit in @fresh must be gone. The
+ * others must stay, which is tried again if they do not.
+ */
+static void expect_flushed(struct kunit *test, struct ctx *c, unsigned long fresh,
+			   void (*flush)(struct pages *p))
+{
+	unsigned int i, round, kept = 0, want = NR_PAGES - hweight_long(fresh);
+	unsigned long value;
+	bool tested = false;
+
+	for (round = 0; round < ROUNDS && !(tested && kept == want); round++) {
+		if (pages_go_stale(&c->p, &c->r) < NR_PAGES)
+			continue;
+
+		tested = true;
+		kept = 0;
+		flush(&c->p);
+		for (i = 0; i < NR_PAGES; i++) {
+			value = reader_read(&c->r, page_addr(&c->p, i));
+			if (fresh & BIT(i))
+				KUNIT_EXPECT_EQ_MSG(test, value, NEW, "page %u is stale", i);
+			else
+				kept += value == OLD;
+		}
+	}
+	ctx_done(c);
+	KUNIT_EXPECT_TRUE_MSG(test, tested, "never saw all pages stale");
+	KUNIT_EXPECT_EQ_MSG(test, kept, want, "pages were flushed that were not registered");
+}
+
+static void add_pages(struct pmap_inval_info *info, struct pages *p,
+		      unsigned int first, unsigned int nr)
+{
+	unsigned int i;
+
+	for (i = first; i < first + nr; i++)
+		pmap_inval_add(info, p->mm, page_addr(p, i), 1, PAGE_SHIFT);
+}
+
+static void flush_nothing(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	pmap_inval_flush(&info);
+}
+
+static void flush_one(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	add_pages(&info, p, 3, 1);
+	pmap_inval_flush(&info);
+}
+
+static void flush_sixteen(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	add_pages(&info, p, 0, PMAP_INVAL_MAXPIR);
+	pmap_inval_flush(&info);
+}
+
+static void flush_all_registered(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	pmap_inval_add_all(&info, p->mm);
+	pmap_inval_flush(&info);
+}
+
+static void flush_overflow(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	/* One run too many, and yet one page that is not registered. */
+	pmap_inval_init(&info, 0);
+	add_pages(&info, p, 0, PMAP_INVAL_MAXPIR);
+	pmap_inval_add(&info, p->mm, page_addr(p, 0) + PAGE_SIZE, 1, PAGE_SHIFT);
+	pmap_inval_add(&info, p->mm, page_addr(p, 0) + 4 * PAGE_SIZE, 1, PAGE_SHIFT);
+	pmap_inval_flush(&info);
+}
+
+static void flush_after_a_gap(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	/* Somebody else's flush, of which nothing is known. */
+	inc_mm_tlb_gen(p->mm);
+	pmap_inval_init(&info, 0);
+	add_pages(&info, p, 0, 1);
+	pmap_inval_flush(&info);
+}
+
+static void flush_twice(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	add_pages(&info, p, 0, 1);
+	pmap_inval_flush(&info);
+	/* The batch is empty again: the second flush is of page 5 alone. */
+	add_pages(&info, p, 5, 1);
+	pmap_inval_flush(&info);
+}
+
+static void flush_while_off(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_set_mode("off");
+	pmap_inval_init(&info, 0);
+	add_pages(&info, p, 0, 1);
+	pmap_inval_set_mode("on");
+	pmap_inval_flush(&info);
+}
+
+static void stale_until_registered_and_flushed(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), 0, flush_nothing);
+}
+
+static void neighbours_survive_one_page(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), BIT(3), flush_one);
+}
+
+static void sixteen_distant_pages_go_the_others_stay(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), GENMASK(PMAP_INVAL_MAXPIR - 1, 0),
+		       flush_sixteen);
+}
+
+static void batch_can_be_used_again(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), BIT(0) | BIT(5), flush_twice);
+}
+
+static void overflow_flushes_all(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), GENMASK(NR_PAGES - 1, 0), flush_overflow);
+}
+
+static void add_all_flushes_all(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), GENMASK(NR_PAGES - 1, 0),
+		       flush_all_registered);
+}
+
+static void missed_generation_flushes_all(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), GENMASK(NR_PAGES - 1, 0),
+		       flush_after_a_gap);
+}
+
+static void off_flushes_all(struct kunit *test)
+{
+	expect_flushed(test, ctx_init(test), GENMASK(NR_PAGES - 1, 0), flush_while_off);
+}
+
+static void this_cpu_invalidates_too(struct kunit *test)
+{
+	struct pages *p;
+	unsigned int i, round, stale = 0, fresh = 0;
+
+	p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	pages_init(test, p);
+
+	migrate_disable();
+	for (round = 0; round < ROUNDS && !stale; round++) {
+		pages_restore(p);
+		for (i = 0; i < NR_PAGES; i++)
+			user_read(page_addr(p, i));
+		for (i = 0; i < NR_PAGES; i++)
+			page_change(p, i);
+		stale = user_read(page_addr(p, 0)) == OLD;
+		flush_sixteen(p);
+		fresh = 0;
+		for (i = 0; i < PMAP_INVAL_MAXPIR; i++)
+			fresh += user_read(page_addr(p, i)) == NEW;
+		if (fresh < PMAP_INVAL_MAXPIR)
+			break;
+	}
+	pages_restore(p);
+	migrate_enable();
+	KUNIT_EXPECT_EQ(test, stale, 1);
+	KUNIT_EXPECT_EQ(test, fresh, PMAP_INVAL_MAXPIR);
+}
+
+static void one_kick_per_cpu(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned long before, empty, full;
+
+	reader_read(&c->r, page_addr(&c->p, 0));
+	before = kicks(c->r.cpu);
+	flush_nothing(&c->p);
+	empty = kicks(c->r.cpu) - before;
+	flush_sixteen(&c->p);
+	full = kicks(c->r.cpu) - before - empty;
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ(test, empty, 0);
+	KUNIT_EXPECT_EQ(test, full, 1);
+}
+
+static void lazy_cpu_is_not_kicked_and_catches_up(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned int i, round, stale = 0, lazy = 0;
+	unsigned long before, kicked = 0;
+
+	for (round = 0; round < ROUNDS && !lazy; round++) {
+		pages_go_stale(&c->p, &c->r);
+		reader_order(&c->r, ORDER_SLEEP);
+		for (i = 0; i < 100 && !lazy; i++) {
+			cpu_relax();
+			usleep_range(100, 200);
+			preempt_disable();
+			before = kicks(c->r.cpu);
+			lazy = per_cpu(cpu_tlbstate_shared.is_lazy, c->r.cpu) &&
+			       per_cpu(cpu_tlbstate.loaded_mm, c->r.cpu) == c->p.mm;
+			if (lazy)
+				flush_sixteen(&c->p);
+			kicked = kicks(c->r.cpu) - before;
+			/* It may have come back in between. */
+			lazy &= per_cpu(cpu_tlbstate_shared.is_lazy, c->r.cpu);
+			preempt_enable();
+		}
+		for (i = 0; lazy && i < PMAP_INVAL_MAXPIR; i++)
+			stale += reader_read(&c->r, page_addr(&c->p, i)) != NEW;
+	}
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ_MSG(test, lazy, 1, "the reader's CPU was never lazy");
+	KUNIT_EXPECT_EQ(test, kicked, 0);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+/* An mm of its own, with pages that have the same contents as the first. */
+static int other_mm_fn(void *data)
+{
+	struct pages *p = data;
+	unsigned int i;
+
+	kthread_use_mm(p->mm);
+	p->base = vm_mmap(NULL, 0, NR_PAGES * STRIDE, PROT_READ | PROT_WRITE,
+			  MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	for (i = 0; i < NR_PAGES && !IS_ERR_VALUE(p->base); i++)
+		if (put_user(OLD, (unsigned long __user *)page_addr(p, i)))
+			p->base = -EFAULT;
+	kthread_unuse_mm(p->mm);
+	while (!kthread_should_stop())
+		schedule_timeout_idle(1);
+	return 0;
+}
+
+static void put_mm(void *mm)
+{
+	mmput(mm);
+}
+
+static void other_pages_init(struct kunit *test, struct pages *p)
+{
+	struct task_struct *task;
+
+	p->mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, p->mm);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_mm, p->mm), 0);
+	p->mm->task_size = TASK_SIZE;
+	arch_pick_mmap_layout(p->mm, &current->signal->rlim[RLIMIT_STACK]);
+
+	task = kthread_run(other_mm_fn, p, "pmap_inval_kunit");
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	while (!READ_ONCE(p->base))
+		schedule_timeout_idle(1);
+	kthread_stop(task);
+	KUNIT_ASSERT_FALSE(test, IS_ERR_VALUE(p->base));
+}
+
+static void batch_mixes_address_spaces(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned int i, round, kept = 0, stale = 0, kicked = 0, here = 0;
+	struct pmap_inval_info info;
+	struct pages *other;
+	struct reader *r;
+	unsigned long before;
+	bool had_all;
+
+	/*
+	 * This thread has the first mm; the reader that ctx_init() started has
+	 * it as well, and gives its CPU to one that has the other mm.
+	 */
+	reader_order(&c->r, ORDER_SLEEP);
+	migrate_enable();
+	other = kunit_kzalloc(test, sizeof(*other), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	other_pages_init(test, other);
+	other->spare = c->p.spare;
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	reader_start(test, r, other->mm, c->r.cpu);
+	migrate_disable();
+
+	for (round = 0; round < ROUNDS && !kept; round++) {
+		pages_restore(&c->p);
+		had_all = pages_go_stale(other, r) == NR_PAGES;
+		user_read(page_addr(&c->p, 0));
+		page_change(&c->p, 0);
+
+		pmap_inval_init(&info, 0);
+		pmap_inval_add(&info, c->p.mm, page_addr(&c->p, 0), 1, PAGE_SHIFT);
+		add_pages(&info, other, 0, 4);
+		pmap_inval_add(&info, c->p.mm, page_addr(&c->p, 1), 1, PAGE_SHIFT);
+		before = kicks(r->cpu);
+		pmap_inval_flush(&info);
+		kicked = kicks(r->cpu) - before;
+
+		here += user_read(page_addr(&c->p, 0)) != NEW;
+		for (i = 0; i < 4; i++)
+			stale += reader_read(r, page_addr(other, i)) != NEW;
+		if (had_all && reader_read(r, page_addr(other, 5)) == OLD)
+			kept++;
+	}
+	pages_restore(other);
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ_MSG(test, here, 0, "stale in the first mm");
+	KUNIT_EXPECT_EQ_MSG(test, stale, 0, "stale in the other mm");
+	KUNIT_EXPECT_EQ_MSG(test, kept, 1, "not precise in the other mm");
+	KUNIT_EXPECT_EQ(test, kicked, 1);
+}
+
+static void too_many_address_spaces_flush_all(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	struct pmap_inval_info info;
+	unsigned int i, stale = 0;
+
+	pages_go_stale(&c->p, &c->r);
+	pmap_inval_init(&info, 0);
+	/* Told apart, but never looked into. */
+	for (i = 0; i < PMAP_INVAL_MAXMM; i++)
+		pmap_inval_add(&info, (struct mm_struct *)page_addr(&c->p, i),
+			       SZ_4M, 1, PAGE_SHIFT);
+	add_pages(&info, &c->p, 0, 1);
+	pmap_inval_flush(&info);
+	for (i = 0; i < NR_PAGES; i++)
+		stale += reader_read(&c->r, page_addr(&c->p, i)) != NEW;
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+/* Holds */
+
+static void held_cpus_stand_still(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned long before = 0, after = 0, loops;
+	struct pmap_inval_info info;
+	unsigned int i, round;
+	bool held = false, off = false;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	c->r.base = c->p.base;
+	reader_order(&c->r, ORDER_WATCH);
+
+	for (round = 0; round < ROUNDS && !held; round++) {
+		loops = READ_ONCE(c->r.loops);
+		while (READ_ONCE(c->r.loops) == loops)
+			cond_resched();
+
+		pmap_inval_init(&info, PMAP_INVAL_HOLD);
+		pmap_inval_add(&info, c->p.mm, page_addr(&c->p, 0), 1, PAGE_SHIFT);
+		held = pmap_inval_held(&info);
+		off = irqs_disabled();
+		before = READ_ONCE(c->r.loops);
+		for (i = 0; held && i < 10000; i++)
+			cpu_relax();
+		after = READ_ONCE(c->r.loops);
+		pmap_inval_flush(&info);
+	}
+	loops = READ_ONCE(c->r.loops);
+	while (READ_ONCE(c->r.loops) == loops)
+		cond_resched();
+	ctx_done(c);
+
+	KUNIT_EXPECT_TRUE_MSG(test, held, "never held within the budget");
+	KUNIT_EXPECT_TRUE(test, off);
+	KUNIT_EXPECT_EQ(test, before, after);
+	KUNIT_EXPECT_FALSE(test, irqs_disabled());
+}
+
+static void batch_changes_at_once(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned int i, round, rounds = 0, stale = 0, torn = 0;
+	struct pmap_inval_info info;
+	unsigned long loops;
+	bool held;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	c->r.base = c->p.base;
+
+	for (round = 0; round < ROUNDS; round++) {
+		pages_restore(&c->p);
+		c->r.torn = 0;
+		reader_order(&c->r, ORDER_WATCH);
+		loops = READ_ONCE(c->r.loops);
+		while (READ_ONCE(c->r.loops) == loops)
+			cond_resched();
+
+		pmap_inval_init(&info, PMAP_INVAL_HOLD);
+		add_pages(&info, &c->p, 0, PMAP_INVAL_MAXPIR);
+		held = pmap_inval_held(&info);
+		for (i = 0; held && i < PMAP_INVAL_MAXPIR; i++)
+			page_change(&c->p, i);
+		pmap_inval_flush(&info);
+
+		loops = READ_ONCE(c->r.loops);
+		while (READ_ONCE(c->r.loops) < loops + 2)
+			cond_resched();
+		reader_order(&c->r, ORDER_IDLE);
+		if (!held)
+			continue;
+
+		/* The reads wait for whatever the reader is still doing. */
+		rounds++;
+		for (i = 0; i < PMAP_INVAL_MAXPIR; i++)
+			stale += reader_read(&c->r, page_addr(&c->p, i)) != NEW;
+		torn += c->r.torn;
+	}
+	ctx_done(c);
+
+	KUNIT_EXPECT_GT_MSG(test, rounds, 0, "never held within the budget");
+	KUNIT_EXPECT_EQ(test, stale, 0);
+	KUNIT_EXPECT_EQ_MSG(test, torn, 0, "a reader saw a part of the batch");
+}
+
+static void refused_hold_still_flushes(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	struct pmap_inval_info info;
+	unsigned int stale = 0;
+	bool held;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("on"), 0);
+	pages_go_stale(&c->p, &c->r);
+	pmap_inval_init(&info, PMAP_INVAL_HOLD);
+	add_pages(&info, &c->p, 0, 1);
+	held = pmap_inval_held(&info);
+	pmap_inval_flush(&info);
+	stale += reader_read(&c->r, page_addr(&c->p, 0)) != NEW;
+	ctx_done(c);
+
+	KUNIT_EXPECT_FALSE_MSG(test, held, "held while the mode is 'on'");
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+static void cpu_that_does_not_come_backs_the_hold_out(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	struct pmap_inval_info info;
+	unsigned int stale = 0;
+	bool held, off;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	pages_go_stale(&c->p, &c->r);
+	reader_order(&c->r, ORDER_IRQS_OFF);
+	mdelay(2);
+	pmap_inval_init(&info, PMAP_INVAL_HOLD);
+	add_pages(&info, &c->p, 0, 2);
+	held = pmap_inval_held(&info);
+	off = irqs_disabled();
+	reader_order(&c->r, ORDER_IDLE);
+	pmap_inval_flush(&info);
+	stale += reader_read(&c->r, page_addr(&c->p, 0)) != NEW;
+	stale += reader_read(&c->r, page_addr(&c->p, 1)) != NEW;
+	ctx_done(c);
+
+	KUNIT_EXPECT_FALSE(test, held);
+	KUNIT_EXPECT_FALSE(test, off);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+/* Every case leaves the CPU, and the mode, as it was. */
+static int suite_init_case(struct kunit *test)
+{
+	KUNIT_ASSERT_FALSE(test, irqs_disabled());
+	KUNIT_ASSERT_EQ(test, preempt_count(), 0);
+	return pmap_inval_set_mode("on");
+}
+
+static void suite_exit_case(struct kunit *test)
+{
+	KUNIT_EXPECT_FALSE(test, irqs_disabled());
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
+	KUNIT_EXPECT_FALSE(test, cpusync_this_cpu_held());
+	pmap_inval_set_mode("on");
+}
+
+static struct kunit_case pmap_inval_cases[] = {
+	KUNIT_CASE(sixteen_runs_are_kept),
+	KUNIT_CASE(seventeenth_run_overflows),
+	KUNIT_CASE(neighbours_make_one_run),
+	KUNIT_CASE(going_downwards_is_recorded),
+	KUNIT_CASE(each_run_has_its_own_size),
+	KUNIT_CASE(total_at_the_ceiling_is_precise),
+	KUNIT_CASE(total_above_the_ceiling_is_full),
+	KUNIT_CASE(table_is_served_by_a_run_in_its_span),
+	KUNIT_CASE(table_alone_is_invalidated_in_its_span),
+	KUNIT_CASE(what_cannot_be_recorded_is_full),
+	KUNIT_CASE(mode_is_latched),
+	KUNIT_CASE(full_gather_is_not_recorded),
+	KUNIT_CASE(this_cpu_invalidates_too),
+	KUNIT_CASE(stale_until_registered_and_flushed),
+	KUNIT_CASE(neighbours_survive_one_page),
+	KUNIT_CASE(sixteen_distant_pages_go_the_others_stay),
+	KUNIT_CASE(batch_can_be_used_again),
+	KUNIT_CASE(overflow_flushes_all),
+	KUNIT_CASE(add_all_flushes_all),
+	KUNIT_CASE(missed_generation_flushes_all),
+	KUNIT_CASE(off_flushes_all),
+	KUNIT_CASE(one_kick_per_cpu),
+	KUNIT_CASE(lazy_cpu_is_not_kicked_and_catches_up),
+	KUNIT_CASE(batch_mixes_address_spaces),
+	KUNIT_CASE(too_many_address_spaces_flush_all),
+	KUNIT_CASE(held_cpus_stand_still),
+	KUNIT_CASE(batch_changes_at_once),
+	KUNIT_CASE(refused_hold_still_flushes),
+	KUNIT_CASE(cpu_that_does_not_come_backs_the_hold_out),
+	{}
+};
+
+static struct kunit_suite pmap_inval_suite = {
+	.name = "pmap_inval",
+	.init = suite_init_case,
+	.exit = suite_exit_case,
+	.test_cases = pmap_inval_cases,
+};
+
+kunit_test_suite(pmap_inval_suite);
+
+MODULE_DESCRIPTION("KUnit tests of batched, precise TLB invalidation");
+MODULE_LICENSE("GPL");

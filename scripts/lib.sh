@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0
+# lib.sh: sourced by every script here: variables, one-line errors, progress lines.
+# shellcheck shell=bash
+# shellcheck disable=SC2034
+set -euo pipefail
+
+PROG=${0##*/}
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# The distribution's python3 first: virtme-ng and the kernel's tools run on that
+# one, and a private python earlier in the PATH may lack their modules.
+PATH=/usr/bin:/bin:/usr/sbin:/sbin:$PATH
+export PATH LC_ALL=C.UTF-8 TZ=UTC
+
+BASE=${BASE:-7.3}
+KDIR=${KDIR:-}
+CPUS=${CPUS:-}
+JOBS=${JOBS:-$(nproc)}
+CACHE=${PMAP_INVAL_CACHE:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/pmap-inval}
+PATCHES=$TOP/patches/$BASE
+BUILD=$TOP/build
+TREE=$BUILD/linux
+
+# Same input, same object, same compiler-cache key, wherever the checkout lies.
+export CCACHE_DIR=$CACHE/ccache CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1
+export CCACHE_SLOPPINESS=time_macros CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-4G}
+export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026'
+export KBUILD_BUILD_USER=pmap_inval KBUILD_BUILD_HOST=localhost
+
+die() { echo "$PROG: $*" >&2; exit "${DIE_CODE:-1}"; }
+note() { echo "$PROG: $*" >&2; }
+
+# Elapsed time counts from the first script of a run, so that the lines of a
+# whole `make test` or `make compare` tell one clock.
+export PMAP_INVAL_T0=${PMAP_INVAL_T0:-$(date +%s)}
+elapsed() {
+	local s=$(($(date +%s) - PMAP_INVAL_T0))
+
+	printf '%02d:%02d' $((s / 60)) $((s % 60))
+}
+
+# step N TOTAL WHAT: the head line of one long step.
+step() { printf '[%2d/%2d] %-58s %s\n' "$1" "$2" "$3" "$(elapsed)" >&2; }
+progress() { printf '        %-58s %s\n' "$*" "$(elapsed)" >&2; }
+
+# git as a machine would run it: the user's configuration, hooks and signing
+# keys off, one neutral committer, so that equal patches give equal commits.
+git_plain() {
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null GIT_CONFIG_NOSYSTEM=1 \
+	GIT_TERMINAL_PROMPT=0 GIT_AUTHOR_NAME=pmap_inval GIT_AUTHOR_EMAIL=pmap_inval@localhost \
+	GIT_COMMITTER_NAME=pmap_inval GIT_COMMITTER_EMAIL=pmap_inval@localhost \
+	GIT_AUTHOR_DATE='2026-01-01T00:00:00Z' GIT_COMMITTER_DATE='2026-01-01T00:00:00Z' \
+		git -c core.hooksPath=/dev/null -c gc.auto=0 -c maintenance.auto=false "$@"
+}
+
+# tree_version DIR: "7.3.4" from the kernel tree's Makefile, empty when it is none.
+tree_version() {
+	[ -f "$1/Makefile" ] && [ -f "$1/Kbuild" ] && [ -d "$1/arch/x86/mm" ] || return 0
+	sed -n '1,8{s/^VERSION = //p;s/^PATCHLEVEL = //p;s/^SUBLEVEL = //p}' "$1/Makefile" |
+		paste -sd.
+}
+
+patch_list() { find "$PATCHES" -maxdepth 1 -name '[0-9][0-9][0-9][0-9]-*.patch' 2>/dev/null | sort; }
+
+need_tools() {
+	"$TOP/scripts/deps" >&2 </dev/null || exit 1
+}
+
+# Gates add their results here; test-run sums them up.
+count() { [ -z "${PMAP_INVAL_COUNTS:-}" ] || echo "$1 $2" >>"$PMAP_INVAL_COUNTS"; }
+count_report() {
+	local p f
+
+	p=$(sed -nE '1s/.*: ([0-9]+) passed, ([0-9]+) failed.*/\1/p' "$1")
+	f=$(sed -nE '1s/.*: ([0-9]+) passed, ([0-9]+) failed.*/\2/p' "$1")
+	count "${p:-0}" "${f:-1}"
+}
+
+# What build/linux was made from, and the commit that gave: series-open and
+# series-save write it, and unsaved work shows as a difference.
+series_key() { { echo "$1"; shift; [ $# -eq 0 ] || cat "$@"; } | sha256sum | cut -c1-40; }
+series_stamp() {
+	local base head
+
+	base=$(git_plain -C "$TREE" rev-parse 'refs/tags/base^{commit}') head=$(git_plain -C "$TREE" rev-parse HEAD)
+	echo "$(series_key "$base" "$@") $head"
+}
