@@ -44,15 +44,18 @@
  *  I3	Nobody is inside for longer than budget_us (from the first arrival, or
  *	from the last time one of its requests was opened again) plus the time
  *	that its committed initiators need.
- *  I4	Requests are static: one per CPU, used with preemption off by whoever
- *	runs there. A kick carries nothing: it means "look into your mailbox". A
- *	late, stale or doubled one finds nothing there, or a request that is
- *	open and asks for this CPU, or one that is not open, and ignores that.
+ *  I4	Requests and kicks are static: one of each per CPU, a request used with
+ *	preemption off by whoever runs there. A kick carries nothing: it means
+ *	"look into your mailbox". A late or stale one finds nothing there, or a
+ *	request that is open and asks for this CPU, or one that is not open, and
+ *	ignores that. So one that is on its way serves for all, and nobody ever
+ *	waits to send one. smp_call_function_many() would: csd_lock() waits in
+ *	its loop, while others wait for the interrupts that it sends after it.
  *  I5	The acknowledgment is a target's last access to a request.
  *
  * One CPU can be held by several initiators at once. A handler that spins sees
- * new mail, so that a kick that is queued behind it is not needed, and needs no
- * recursion. It takes part in CPUSYNC_SEATS requests at the most; mail beyond
+ * new mail: the kick that is queued behind it need not run for that, and there
+ * is no recursion. It takes part in CPUSYNC_SEATS requests at the most; mail beyond
  * that waits, within its sender's bound.
  *
  * From the first kick to the release the initiator takes no lock, allocates,
@@ -76,6 +79,9 @@
  *  CS:C / CS:D	A fills in the targets, then opens; B reads the word, then the
  *		targets. If B's arrival succeeds on that word, they belong to
  *		it. (message passing)
+ *  CS:K / CS:L	A posts mail, then looks whether a kick is pending; B says that
+ *		none is, then looks for mail. One of them sees the other's.
+ *		(store buffering)
  *  CS:E / CS:F	B's arrival is a full barrier, and A's commit is one: what B
  *		did before it was held happens before what A does while holding.
  *  CS:G / CS:H	A does its work, then releases; B sees the release, then runs
@@ -172,8 +178,17 @@ struct cpusync_request {
 
 static DEFINE_PER_CPU_SHARED_ALIGNED(struct cpusync_request, cpusync_requests);
 
-/* Of a target: the initiators that want it to look at their requests. */
-static DEFINE_PER_CPU_SHARED_ALIGNED(cpumask_var_t, cpusync_mail);
+/*
+ * Of a target. One kick is enough for all that want it: @pending is set by who
+ * sends it, and cleared by the target before it looks into @mail.
+ */
+struct cpusync_box {
+	cpumask_var_t		mail;	/* initiators whose request to look at */
+	unsigned long		pending;
+	call_single_data_t	kick;
+};
+
+static DEFINE_PER_CPU_SHARED_ALIGNED(struct cpusync_box, cpusync_boxes);
 
 static DEFINE_PER_CPU(bool, cpusync_inside);
 static bool cpusync_ready __ro_after_init;
@@ -271,18 +286,21 @@ static unsigned int cpusync_take(struct cpusync_seat *seats, unsigned int nr,
 /* The kick: look into the mailbox, and stay as long as somebody wants it. */
 static void cpusync_kick(void *unused)
 {
-	struct cpumask *mail = *this_cpu_ptr(&cpusync_mail);
+	struct cpusync_box *box = this_cpu_ptr(&cpusync_boxes);
 	struct cpusync_seat seats[CPUSYNC_SEATS];
 	u64 deadline = cpusync_deadline();
 	unsigned int i, nr = 0;
 	int cpu;
 
+	clear_bit(0, &box->pending);
+	smp_mb__after_atomic();						/* CS:L */
+
 	this_cpu_write(cpusync_inside, true);
 	do {
-		for_each_cpu(cpu, mail) {
+		for_each_cpu(cpu, box->mail) {
 			if (nr == CPUSYNC_SEATS)
 				break;
-			if (cpumask_test_and_clear_cpu(cpu, mail))	/* CS:B */
+			if (cpumask_test_and_clear_cpu(cpu, box->mail))	/* CS:B */
 				nr = cpusync_take(seats, nr, cpu);
 		}
 
@@ -327,6 +345,20 @@ static void cpusync_pick(struct cpusync *cs, struct cpusync_request *req,
 			__cpumask_clear_cpu(cpu, req->fresh);
 }
 
+/*
+ * Have @cpu look at this CPU's request. A kick that is on its way to it serves:
+ * either the target sees the mail, or this CPU sees that it has cleared the bit.
+ * That is also why the kick is free whenever its bit is: it is unlocked before
+ * its function runs.
+ */
+static void cpusync_post(struct cpusync_box *box, int cpu)
+{
+	cpumask_set_cpu(smp_processor_id(), box->mail);
+	smp_mb__after_atomic();					/* CS:K */
+	if (!test_and_set_bit(0, &box->pending))
+		smp_call_function_single_async(cpu, &box->kick);
+}
+
 /* Whoever arrives, withdraws or leaves from now on fails to, and sees this. */
 static void cpusync_close(struct cpusync_request *req, u64 use)
 {
@@ -341,8 +373,8 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 			  u64 w, u64 use, bool again)
 {
 	u64 deadline, open = word_next(use, CPUSYNC_OPEN, cpumask_weight(req->fresh));
-	int cpu, this_cpu = smp_processor_id();
 	bool opened;
+	int cpu;
 
 	/*
 	 * A hold that is opened again has interrupts off up to here: nobody
@@ -360,8 +392,7 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 
 	smp_mb();						/* CS:A */
 	for_each_cpu(cpu, req->fresh)
-		cpumask_set_cpu(this_cpu, per_cpu(cpusync_mail, cpu));
-	smp_call_function_many(req->fresh, cpusync_kick, NULL, false);
+		cpusync_post(per_cpu_ptr(&cpusync_boxes, cpu), cpu);
 
 	deadline = cpusync_deadline();
 	do {
@@ -534,10 +565,13 @@ static int __init cpusync_setup(void)
 	for_each_possible_cpu(cpu) {
 		struct cpusync_request *req = per_cpu_ptr(&cpusync_requests, cpu);
 
-		if (!zalloc_cpumask_var_node(&req->targets, GFP_KERNEL, cpu_to_node(cpu)) ||
-		    !zalloc_cpumask_var_node(&req->fresh, GFP_KERNEL, cpu_to_node(cpu)) ||
-		    !zalloc_cpumask_var_node(per_cpu_ptr(&cpusync_mail, cpu), GFP_KERNEL,
-					     cpu_to_node(cpu))) {
+		struct cpusync_box *box = per_cpu_ptr(&cpusync_boxes, cpu);
+		int node = cpu_to_node(cpu);
+
+		INIT_CSD(&box->kick, cpusync_kick, NULL);
+		if (!zalloc_cpumask_var_node(&req->targets, GFP_KERNEL, node) ||
+		    !zalloc_cpumask_var_node(&req->fresh, GFP_KERNEL, node) ||
+		    !zalloc_cpumask_var_node(&box->mail, GFP_KERNEL, node)) {
 			pr_warn("no memory: CPUs will not be held\n");
 			return -ENOMEM;
 		}

@@ -35,6 +35,9 @@
 #ifndef FINE
 #define FINE	0		/* message passing in single steps, see README.md */
 #endif
+#ifndef SEATS
+#define SEATS	NINIT		/* CPUSYNC_SEATS */
+#endif
 #ifndef REACH
 #define REACH	0		/* coverage: claim that this never happens */
 #endif
@@ -76,8 +79,9 @@ short buffered[NINIT];		/* a plain store of CLOSED that is not visible yet */
 #endif
 byte targets[NINIT];
 
-/* Of a target, masks of initiators. */
-byte mail[NCPU], csd[NCPU], queue[NCPU];
+/* Of a target. */
+byte mail[NCPU];		/* mask of initiators */
+byte pending, csd;		/* masks of CPUs: kick asked for, csd locked */
 
 /* Masks of CPUs. */
 byte online = ALL, irqs = ALL, inside, ipi, preempt_off;
@@ -88,12 +92,14 @@ byte counted[NINIT];		/* arrived, not left, acknowledged or closed since */
 byte ran[NINIT];		/* has run the function of this use */
 byte committed;
 byte looked[NCPU];		/* has read the word of this use since it was opened */
-byte posted[NCPU];		/* the kick that is queued is of this use */
+#if REACH == 6
+byte posted[NCPU];		/* mail of this use has been sent */
+#endif
 
 /* A CPU's task makes no step while its handler runs. */
 #define RUN(me)	(!(inside & BIT(me)))
 
-/* None of those who are asked has seen this use, and no kick is of it. */
+/* None of those who are asked has seen this use. */
 inline news()
 {
 	todo = fresh;
@@ -101,31 +107,65 @@ inline news()
 	:: todo ->
 		t = LOW(todo); todo = todo & ~BIT(t);
 		looked[t] = looked[t] & ~BIT(me);
-		posted[t] = posted[t] & ~BIT(me);
+#if REACH == 6
+		posted[t] = posted[t] & ~BIT(me)
+#endif
 	:: else -> break
 	od;
 	t = 0;
 }
 
+inline send_mail()
+{
+	mail[t] = mail[t] | BIT(me);
+#if REACH == 6
+	posted[t] = posted[t] | BIT(me)
+#endif
+}
+
+/* CS:K: locked instructions both. Whose bit it is never finds the csd in use. */
+inline kick()
+{
+	if
+	:: pending & BIT(t)
+	:: else ->
+		pending = pending | BIT(t);
+		assert(!(csd & BIT(t)));
+		csd = csd | BIT(t); ipi = ipi | BIT(t)
+	fi
+}
+
+/* cpusync_post() for all */
 inline post()
 {
 	todo = fresh;
 	do
-#if FINE
 	:: atomic { RUN(me) && todo ->
 		t = LOW(todo); todo = todo & ~BIT(t);
-		mail[t] = mail[t] | BIT(me); t = 0; }
+#ifdef KICK_BEFORE_MAIL
+		kick(); }
+		atomic { RUN(me) -> send_mail(); t = 0; }
+#elif defined(MAIL_BEFORE_OPEN)
+		kick(); t = 0; }
+#elif FINE
+		send_mail(); }
+		atomic { RUN(me) -> kick(); t = 0; }
 #else
-	:: atomic { RUN(me) && todo ->
-		do
-		:: todo -> t = LOW(todo); todo = todo & ~BIT(t);
-			mail[t] = mail[t] | BIT(me)
-		:: else -> break
-		od;
-		t = 0; }
+		send_mail(); kick(); t = 0; }
 #endif
-	:: atomic { todo == 0 -> break }
+	:: atomic { RUN(me) && todo == 0 -> fresh = 0; break }
 	od
+}
+
+/* No request is lost: who was asked has looked since, or is still to. */
+inline check_mail()
+{
+	t = 0;
+	do
+	:: t < NCPU -> assert(!(targets[me] & BIT(t)) || ((mail[t] | looked[t]) & BIT(me))); t++
+	:: else -> break
+	od;
+	t = 0;
 }
 
 /* The word is the initiator's alone to change now. CS:C, CS:A */
@@ -170,7 +210,7 @@ inline coverage()
 
 proctype Task(byte me)
 {
-	byte fresh, todo, need, t, uses;
+	byte fresh, todo, t, uses;
 	bool locked = !(LOCK && (me == 1 || me == 2)), again;
 
 	do
@@ -182,15 +222,19 @@ proctype Task(byte me)
 		:: fresh = BIT((me + 1) % NCPU)
 		:: fresh = BIT((me + 2) % NCPU)
 		fi;
-		fresh = fresh & online;
-		targets[me] = 0; }
-#ifndef OPEN_BEFORE_TARGETS
-#if FINE
+		fresh = fresh & online; }
+#if FINE && !defined(OPEN_BEFORE_TARGETS)
+		atomic { RUN(me) -> targets[me] = 0; }
 		atomic { RUN(me) -> targets[me] = fresh; }
 #endif
-#endif
 #ifdef MAIL_BEFORE_OPEN
-		post();
+		atomic { RUN(me) ->
+			todo = fresh;
+			do
+			:: todo -> t = LOW(todo); todo = todo & ~BIT(t); send_mail()
+			:: else -> break
+			od;
+			t = 0; }
 #endif
 		/* A locked instruction: waits until its CPU's store buffer is empty. */
 		atomic { RUN(me) && drained(me) ->
@@ -202,20 +246,7 @@ proctype Task(byte me)
 		atomic { RUN(me) -> targets[me] = fresh; }
 #endif
 opened:
-#ifndef MAIL_BEFORE_OPEN
 		post();
-#endif
-		/* smp_call_function_many(): waits for and queues all csds, then the IPIs. */
-		todo = fresh;
-		do
-		:: atomic { RUN(me) && todo && !(csd[LOW(todo)] & BIT(me)) ->
-			t = LOW(todo); todo = todo & ~BIT(t);
-			csd[t] = csd[t] | BIT(me);
-			need = need | (queue[t] -> 0 : BIT(t));
-			queue[t] = queue[t] | BIT(me);
-			posted[t] = posted[t] | BIT(me); t = 0; }
-		:: atomic { RUN(me) && todo == 0 -> ipi = ipi | need; need = 0; fresh = 0; break }
-		od;
 
 		if
 		/* The count is 0, interrupts go off, and CS:F finds that it still is. */
@@ -238,6 +269,7 @@ opened:
 #ifndef NO_BACKOUT
 		:: atomic { RUN(me) ->			/* the bound */
 			assert(STATE(word[me]) == OPEN && ran[me] == 0);
+			check_mail();
 			store_closed(me);
 			if
 			:: again -> reached(4)
@@ -315,10 +347,15 @@ inline arrive()
 			assert(targets[a] & BIT(me));		/* CS:C, CS:D */
 			counted[a] = counted[a] | BIT(me);
 			word[a] = w - 1; seat[a] = SEQ(w);
+#ifdef LEAVE_MAIL
+			full = (seats() == SEATS);
+#endif
+#if REACH == 6
 			if
-			:: late & BIT(a) -> reached(6)
-			:: else
+			:: posted[me] & BIT(a)
+			:: else -> reached(6)
 			fi;
+#endif
 			w = 0; break
 		:: else -> w = word[a]
 		fi }
@@ -329,6 +366,9 @@ inline arrive()
 inline clear_mail()
 {
 	mail[me] = mail[me] & ~BIT(a);				/* CS:B */
+#ifndef READ_BEFORE_TAKE
+	looked[me] = looked[me] | BIT(a);
+#endif
 }
 
 inline read_word()
@@ -360,9 +400,9 @@ inline execute()					/* I2; CS:H */
 }
 
 #if NINIT > 2
-#define seats()		(seat[0] || seat[1] || seat[2])
+#define seats()		(!!seat[0] + !!seat[1] + !!seat[2])
 #else
-#define seats()		(seat[0] || seat[1])
+#define seats()		(!!seat[0] + !!seat[1])
 #endif
 
 /* The word has something to say to who sits there, or the budget is over. */
@@ -400,21 +440,27 @@ inline stay(i)
 
 proctype Handler(byte me)
 {
-	byte list, a, late, seat[NINIT];
+	byte a, seat[NINIT];
+	bool full;
 	short w;
 
 end:	do
 	:: atomic { (irqs & BIT(me)) && (ipi & BIT(me)) ->
 		inside = inside | BIT(me); ipi = ipi & ~BIT(me);
-		list = queue[me]; queue[me] = 0;
-next:
-		a = LOW(list); list = list & ~BIT(a);
-		/* "B sees the request that the mail is about, or a later state" */
-		assert(!(posted[me] & BIT(a)) || ((mail[me] | looked[me]) & BIT(a)));
-#if REACH == 6
-		late = (late & ~BIT(a)) | (posted[me] & BIT(a) -> 0 : BIT(a));
+#ifdef UNLOCK_LATE
+		pending = pending & ~BIT(me); }
+		atomic { true -> csd = csd & ~BIT(me); }
+#else
+		csd = csd & ~BIT(me);
+#if FINE
+		}
+		atomic { true ->
 #endif
-		csd[me] = csd[me] & ~BIT(a); a = 0; }
+#ifndef CLEAR_AFTER_LOOK
+		pending = pending & ~BIT(me);			/* CS:L */
+#endif
+		}
+#endif
 		do
 #ifdef READ_BEFORE_TAKE
 		:: atomic { a = 0; read_word(); }
@@ -427,11 +473,11 @@ next:
 		:: atomic { mail[me] & 2 -> a = 1; clear_mail(); read_word(); }
 			take(); a = 0
 #elif FINE
-		:: atomic { mail[me] -> a = LOW(mail[me]); clear_mail(); }
+		:: atomic { mail[me] && seats() < SEATS -> a = LOW(mail[me]); clear_mail(); }
 			atomic { true -> read_word(); }
 			take(); a = 0
 #else
-		:: atomic { mail[me] -> a = LOW(mail[me]); clear_mail(); read_word();
+		:: atomic { mail[me] && seats() < SEATS -> a = LOW(mail[me]); clear_mail(); read_word();
 			take(); a = 0; }
 #endif
 		:: atomic { course(0) -> stay(0); }
@@ -439,8 +485,19 @@ next:
 #if NINIT > 2
 		:: atomic { course(2) -> stay(2); }
 #endif
-		:: atomic { !seats() && !mail[me] && list -> goto next }
-		:: atomic { !seats() && !mail[me] && !list -> inside = inside & ~BIT(me); break }
+#ifdef LEAVE_MAIL
+		:: atomic { !seats() && (!mail[me] || full) -> full = false;
+#else
+		:: atomic { !seats() && !mail[me] ->
+#endif
+#if FINE || defined(CLEAR_AFTER_LOOK)
+			skip }
+#ifdef CLEAR_AFTER_LOOK
+			pending = pending & ~BIT(me);
+#endif
+			atomic { true ->
+#endif
+			inside = inside & ~BIT(me); break }
 		od
 	od
 }
@@ -463,19 +520,16 @@ proctype Hotplug()
 
 	atomic { !preempt_off && !inside && irqs == ALL ->
 		online = online & ~BIT(2);
-		/* smpcfd_dying_cpu() runs the late kicks. */
+		assert((pending & BIT(2)) == (csd & BIT(2)));
+		/* smpcfd_dying_cpu() runs the late kick. */
 		do
-		:: a < NINIT ->
-			if
-			:: csd[2] -> reached(9);
-				assert(!(mail[2] & BIT(a)) || STATE(seen_by_owner(a)) == CLOSED);
-				mail[2] = mail[2] & ~BIT(a)
-			:: else
-			fi;
+		:: a < NINIT && (csd & BIT(2)) -> reached(9);
+			assert(!(mail[2] & BIT(a)) || STATE(seen_by_owner(a)) == CLOSED);
+			mail[2] = mail[2] & ~BIT(a);
 			a++
 		:: else -> break
 		od;
-		a = 0; csd[2] = 0; queue[2] = 0; ipi = ipi & ~BIT(2); }
+		a = 0; csd = csd & ~BIT(2); pending = pending & ~BIT(2); ipi = ipi & ~BIT(2); }
 	atomic { true -> online = online | BIT(2); running--; }
 }
 
@@ -503,9 +557,9 @@ init {
 	atomic { timeout ->
 		assert(running == 0);		/* otherwise: deadlock */
 		assert(inside == 0 && ipi == 0 && committed == 0 && preempt_off == 0);
-		assert(irqs == ALL && online == ALL);
+		assert(irqs == ALL && online == ALL && !csd && !pending);
 		do
-		:: i < NCPU -> assert(csd[i] == 0 && queue[i] == 0 && mail[i] == 0); i++
+		:: i < NCPU -> assert(!mail[i]); i++
 		:: else -> break
 		od;
 		i = 0;
