@@ -51,7 +51,8 @@
  *	ignores that. So one that is on its way serves for all, and nobody ever
  *	waits to send one. smp_call_function_many() would: csd_lock() waits in
  *	its loop, while others wait for the interrupts that it sends after it.
- *  I5	The acknowledgment is a target's last access to a request.
+ *  I5	The acknowledgment is a target's last access to a request that it counts
+ *	in. What it may still read of it, for stale mail, is the word.
  *
  * One CPU can be held by several initiators at once. A handler that spins sees
  * new mail: the kick that is queued behind it need not run for that, and there
@@ -103,8 +104,8 @@
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
-#include <linux/sched/clock.h>
 #include <linux/smp.h>
+#include <linux/timekeeping.h>
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/cpusync.h>
@@ -205,24 +206,34 @@ struct cpusync_seat {
 	u64			word;	/* of the arrival */
 };
 
+/*
+ * Not local_clock(): without a stable TSC that stands still, one tick after
+ * interrupts were switched off. A bound that is not reached is none.
+ */
+static u64 cpusync_clock(void)
+{
+	return ktime_get_mono_fast_ns();
+}
+
 static u64 cpusync_deadline(void)
 {
-	return local_clock() + (u64)READ_ONCE(budget_us) * NSEC_PER_USEC;
+	return cpusync_clock() + (u64)READ_ONCE(budget_us) * NSEC_PER_USEC;
 }
 
 /* Count this CPU in, if @seat's request is open and asks for it. */
 static bool cpusync_arrive(struct cpusync_seat *seat)
 {
 	struct cpusync_request *req = seat->request;
-	u64 w = atomic64_read_acquire(&req->word);	/* CS:D */
+	u64 w;
 
 	do {
+		w = atomic64_read_acquire(&req->word);		/* CS:D */
 		if (word_state(w) != CPUSYNC_OPEN ||
 		    !cpumask_test_cpu(smp_processor_id(), req->targets))
 			return false;
+		seat->word = w;
 	} while (!atomic64_try_cmpxchg(&req->word, &w, w - 1));	/* CS:E */
 
-	seat->word = w;
 	return true;
 }
 
@@ -244,7 +255,7 @@ static bool cpusync_stay(struct cpusync_seat *seat, u64 *deadline)
 			seat->word = w;
 			*deadline = cpusync_deadline();
 		}
-		if ((s64)(local_clock() - *deadline) < 0)
+		if ((s64)(cpusync_clock() - *deadline) < 0)
 			return true;
 		return !atomic64_try_cmpxchg(&req->word, &w, w + 1);
 
@@ -292,6 +303,8 @@ static void cpusync_kick(void *unused)
 	unsigned int i, nr = 0;
 	int cpu;
 
+	/* The kick was unlocked before: who finds the bit clear may send it. */
+	smp_mb__before_atomic();
 	clear_bit(0, &box->pending);
 	smp_mb__after_atomic();						/* CS:L */
 
@@ -311,7 +324,8 @@ static void cpusync_kick(void *unused)
 				seats[i] = seats[--nr];
 		}
 		cpu_relax();
-	} while (nr);
+		/* Nobody would come back for mail that there was no seat for. */
+	} while (nr || !cpumask_empty(box->mail));
 	this_cpu_write(cpusync_inside, false);
 }
 
@@ -355,8 +369,9 @@ static void cpusync_post(struct cpusync_box *box, int cpu)
 {
 	cpumask_set_cpu(smp_processor_id(), box->mail);
 	smp_mb__after_atomic();					/* CS:K */
-	if (!test_and_set_bit(0, &box->pending))
-		smp_call_function_single_async(cpu, &box->kick);
+	if (!test_and_set_bit(0, &box->pending) &&
+	    WARN_ON_ONCE(smp_call_function_single_async(cpu, &box->kick)))
+		clear_bit(0, &box->pending);
 }
 
 /* Whoever arrives, withdraws or leaves from now on fails to, and sees this. */
@@ -373,7 +388,7 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 			  u64 w, u64 use, bool again)
 {
 	u64 deadline, open = word_next(use, CPUSYNC_OPEN, cpumask_weight(req->fresh));
-	bool opened;
+	bool opened, late;
 	int cpu;
 
 	/*
@@ -396,18 +411,20 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 
 	deadline = cpusync_deadline();
 	do {
+		/* This CPU may have been held itself: look once more at the end. */
+		late = (s64)(cpusync_clock() - deadline) >= 0;
 		w = atomic64_read(&req->word);
 		if (!word_count(w)) {
 			local_irq_save(cs->flags);
 			if (atomic64_try_cmpxchg(&req->word, &w,	/* CS:F */
 						 word_next(w, CPUSYNC_HELD, 0))) {
-				cs->held = local_clock();
+				cs->held = cpusync_clock();
 				return 0;
 			}
 			local_irq_restore(cs->flags);
 		}
 		cpu_relax();
-	} while ((s64)(local_clock() - deadline) < 0);
+	} while (!late);
 
 	cpusync_close(req, use);
 	return -EAGAIN;
@@ -443,8 +460,8 @@ static void cpusync_end(struct cpusync *cs)
  * Return: 0 on success. 1 if CPUs were held, and are now with others, after a
  * gap. -EAGAIN if not all came within budget_us: nobody is held, not even those
  * that were before, nothing ran, and the caller's context is as it was before
- * the first call. -EBUSY if the calling CPU holds CPUs for somebody else, with
- * a warning. -EOPNOTSUPP if CPUs cannot be held here, or not yet.
+ * the first call. -EBUSY with a warning if the calling CPU holds CPUs for
+ * somebody else, or in a wrong context. -EOPNOTSUPP if CPUs cannot be held here, or not yet.
  */
 int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 {
@@ -458,7 +475,7 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 
 	if (!again) {
 		lockdep_assert_irqs_enabled();
-		if (WARN_ON_ONCE(!in_task()))
+		if (WARN_ON_ONCE(!in_task() || irqs_disabled()))
 			return -EBUSY;
 
 		preempt_disable();
@@ -473,7 +490,7 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 		cpumask_clear(req->targets);
 		cs->request = req;
 		cs->self = false;
-		cs->begin = local_clock();
+		cs->begin = cpusync_clock();
 	}
 	cs->self |= cpumask_test_cpu(smp_processor_id(), mask);
 
@@ -489,7 +506,7 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 
 	err = cpusync_gather(cs, req, w, use, again);
 	if (err) {
-		now = local_clock();
+		now = cpusync_clock();
 		trace_cpusync_hold(cs->func, req->targets, now - cs->begin, 0, err);
 		cpusync_end(cs);
 		return err;
@@ -507,15 +524,18 @@ EXPORT_SYMBOL_GPL(cpusync_interlock);
  * and the context is as it was before cpusync_interlock().
  *
  * Context: As cpusync_interlock() has left it.
+ * Return: 0. Or how many CPUs have left the hold since somebody oopsed: they were
+ * running while the caller took them to stand still, and those that had not left
+ * have run the function twice.
  */
-void cpusync_deinterlock(struct cpusync *cs)
+int cpusync_deinterlock(struct cpusync *cs)
 {
 	struct cpusync_request *req = cs->request;
 	u64 now, w;
 	unsigned int nr, lost;
 
 	if (WARN_ON_ONCE(!req))
-		return;
+		return 0;
 
 	/* Targets that leave early change the count, so this may have to retry. */
 	req->info = cs->info;
@@ -525,7 +545,7 @@ void cpusync_deinterlock(struct cpusync *cs)
 		lost = word_count(w);
 	} while (!atomic64_try_cmpxchg(&req->word, &w,		/* CS:G */
 				       word_next(w, CPUSYNC_RELEASED, nr - lost)));
-	now = local_clock();
+	now = cpusync_clock();
 
 	if (cs->self)
 		cs->func(cs->info);
@@ -542,6 +562,7 @@ void cpusync_deinterlock(struct cpusync *cs)
 	trace_cpusync_hold(cs->func, req->targets, cs->held - cs->begin,
 			   now - cs->held, lost);
 	cpusync_end(cs);
+	return lost;
 }
 EXPORT_SYMBOL_GPL(cpusync_deinterlock);
 
@@ -606,12 +627,12 @@ void cpusync_simple(const struct cpumask *mask, smp_cond_func_t cond,
 
 	/* Nothing but a kick if nobody looks: the clock is not free. */
 	if (trace_cpusync_end_enabled())
-		start = local_clock();
+		start = cpusync_clock();
 
 	trace_cpusync_begin(func, mask);
 	on_each_cpu_cond_mask(cond, func, info, true, mask);
 
 	if (start)
-		trace_cpusync_end(func, local_clock() - start);
+		trace_cpusync_end(func, cpusync_clock() - start);
 }
 EXPORT_SYMBOL_GPL(cpusync_simple);

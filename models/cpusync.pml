@@ -331,6 +331,12 @@ out:		skip
 	od
 }
 
+#if NINIT > 2
+#define seats()		((seat[0] > 0) + (seat[1] > 0) + (seat[2] > 0))
+#else
+#define seats()		((seat[0] > 0) + (seat[1] > 0))
+#endif
+
 /* cpusync_arrive(), from the word in w */
 inline arrive()
 {
@@ -348,7 +354,7 @@ inline arrive()
 			counted[a] = counted[a] | BIT(me);
 			word[a] = w - 1; seat[a] = SEQ(w);
 #ifdef LEAVE_MAIL
-			full = (seats() == SEATS);
+			crowded = (seats() == SEATS);
 #endif
 #if REACH == 6
 			if
@@ -399,12 +405,6 @@ inline execute()					/* I2; CS:H */
 	ran[a] = ran[a] | BIT(me);
 }
 
-#if NINIT > 2
-#define seats()		(!!seat[0] + !!seat[1] + !!seat[2])
-#else
-#define seats()		(!!seat[0] + !!seat[1])
-#endif
-
 /* The word has something to say to who sits there, or the budget is over. */
 #ifdef NO_WITHDRAW
 #define course(i)	(seat[i] && (!same_use(word[i], seat[i]) || \
@@ -441,7 +441,7 @@ inline stay(i)
 proctype Handler(byte me)
 {
 	byte a, seat[NINIT];
-	bool full;
+	bool crowded;
 	short w;
 
 end:	do
@@ -486,7 +486,7 @@ end:	do
 		:: atomic { course(2) -> stay(2); }
 #endif
 #ifdef LEAVE_MAIL
-		:: atomic { !seats() && (!mail[me] || full) -> full = false;
+		:: atomic { !seats() && (!mail[me] || crowded) -> crowded = false;
 #else
 		:: atomic { !seats() && !mail[me] ->
 #endif

@@ -70,7 +70,7 @@ static inline void cpusync_init(struct cpusync *cs, smp_cond_func_t cond,
 }
 
 int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask);
-void cpusync_deinterlock(struct cpusync *cs);
+int cpusync_deinterlock(struct cpusync *cs);
 const struct cpumask *cpusync_held_mask(const struct cpusync *cs);
 bool cpusync_this_cpu_held(void);
 

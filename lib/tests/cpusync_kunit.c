@@ -85,6 +85,7 @@ struct lab {
 	unsigned int		not_restored;
 
 	/* Initiators against each other. */
+	atomic_t		ready;		/* initiators that have begun */
 	atomic_t		inside;
 	atomic_t		wrong;
 	atomic_t		done;
@@ -1057,6 +1058,11 @@ static int hold_together(void *arg)
 	struct cpusync cs;
 	bool together;
 
+	/* Whoever holds CPUs keeps the others from being started on its own. */
+	atomic_inc(&lab->ready);
+	while (atomic_read(&lab->ready) < lab->nr && !kthread_should_stop())
+		cond_resched();
+
 	target = &lab->cpu[cpumask_first(&lab->mask)];
 	cpusync_init(&cs, NULL, serve, c);
 	cpusync_interlock(&cs, &lab->mask);
@@ -1099,6 +1105,7 @@ static void expect_held_together(struct kunit *test, int n)
 			nth_cpu(lab, i)->order = i;
 			nth_cpu(lab, i)->served = 0;
 		}
+		atomic_set(&lab->ready, 0);
 		atomic_set(&lab->inside, 0);
 		atomic_set(&lab->together, 0);
 		atomic_set(&lab->done, 0);

@@ -520,6 +520,7 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 		/* The mask of who was held is this CPU's. */
 		preempt_disable();
 		info->cs.info = &f;
+		/* Who left it early has run the function, late; entries are atomic. */
 		cpusync_deinterlock(&info->cs);
 		f.held = cpusync_held_mask(&info->cs);
 		flush_tlb_multi(cpu_online_mask, &f);
