@@ -103,10 +103,13 @@ static u64 now_ms(void)
 #define happens_within(ms, what)				\
 ({								\
 	u64 __end = now_ms() + (ms);				\
+	bool __happened;					\
 								\
-	while (!(what) && now_ms() < __end)			\
+	do {							\
 		cpu_relax();					\
-	(what);							\
+		__happened = (what);				\
+	} while (!__happened && now_ms() < __end);		\
+	__happened;						\
 })
 
 static void spend(unsigned int ms)
@@ -982,7 +985,7 @@ static int hold_each_other(void *arg)
 			if (atomic_inc_return(&lab->inside) != 1)
 				atomic_inc(&lab->wrong);
 			WRITE_ONCE(c->made, c->made + 1);
-			udelay(50);
+			spend(1);
 			atomic_dec(&lab->inside);
 			cpusync_deinterlock(&cs);
 		} else if (err == -EAGAIN) {
