@@ -5,6 +5,10 @@
  *
  *   icount [WORKLOAD...]
  *
+ * With a second CPU a bystander runs there and does nothing, so that flushes go
+ * there too. It does so in turns that are short (PAUSE ends them, in QEMU), and
+ * what it executes meanwhile counts as well.
+ *
  * Each workload runs REPEAT times after WARM turns that do not count. Printed are
  * the median, which timer ticks and the refill of a slab hardly move, and the
  * distance of the quartiles.
@@ -120,6 +124,14 @@ static void start_pong(void)
 	_exit(0);
 }
 
+static void *bystander(void *arg)
+{
+	pin(1);
+	for (*(atomic_int *)arg = 1; ; )
+		__asm__ volatile("pause");
+	return NULL;
+}
+
 static void nothing(void) { }
 static void syscall_only(void) { getppid(); }
 
@@ -166,6 +178,8 @@ static void measure(int k)
 int main(int argc, char **argv)
 {
 	int n = sizeof(table) / sizeof(table[0]), wanted;
+	atomic_int there = 0;
+	pthread_t thread;
 
 	self = argv[0];
 	no_huge_pages();
@@ -177,6 +191,12 @@ int main(int argc, char **argv)
 		return 0;
 	*(volatile char *)(area + 1023 * PG) = 1;
 	start_pong();
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1) {
+		if (pthread_create(&thread, NULL, bystander, &there))
+			die("cannot start the bystander");
+		while (!atomic_load(&there))
+			__asm__ volatile("pause");
+	}
 	for (int k = 0; k < n; k++) {
 		wanted = argc < 2;
 		for (int i = 1; i < argc; i++)

@@ -714,7 +714,7 @@ static void serve(void)
 static void count_ops(unsigned long ops, const char *ctl_path, const char *ack_path)
 {
 	int each = w.threads ? w.threads : 1;
-	unsigned long delta[FLUSH_KEYS] = { 0 }, done = 0, out;
+	unsigned long delta[FLUSH_KEYS] = { 0 }, done = 0, phases = 0, out;
 	int ctl = open(ctl_path, O_WRONLY), ack = open(ack_path, O_RDONLY);
 
 	if (ctl < 0 || ack < 0)
@@ -737,6 +737,7 @@ static void count_ops(unsigned long ops, const char *ctl_path, const char *ack_p
 		perf_say(ctl, ack, "disable\n");
 		flush_counters(delta, 1);
 		done += nr_regions * each;
+		phases++;
 		out = nr_regions * w.pages;
 		for (int i = 0; w.op == PAGEOUT && i < nr_regions; i++)
 			out -= present(region[i]);
@@ -745,7 +746,7 @@ static void count_ops(unsigned long ops, const char *ctl_path, const char *ack_p
 			    w.name, out, nr_regions * w.pages);
 	}
 	must_verify("after");
-	printf("count workload=%s bystanders=%d ops=%lu", w.name, nr_by, done);
+	printf("count workload=%s bystanders=%d ops=%lu phases=%lu", w.name, nr_by, done, phases);
 	print_counters(delta);
 	printf(" verified=%d\n", 2 * VERIFY_ROUNDS);
 }

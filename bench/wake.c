@@ -214,7 +214,7 @@ int main(int argc, char **argv)
 			flush_counters(delta, 1);
 		}
 		must_verify(argv[2]);
-		printf("count workload=%s ops=%lu", argv[2], ops);
+		printf("count workload=%s ops=%lu phases=%lu", argv[2], ops, ops);
 		print_counters(delta);
 		printf(" verified=%lu\n", ops);
 	} else {
