@@ -5,7 +5,7 @@
  * wakes it; it touches its hot set.
  *
  *   wake time wake-Nx1 MS [HOT]		how long the hot set takes after the wake-up
- *   wake count wake-Nx1 OPS CTL ACK	wake-ups between perf's enable and disable
+ *   wake count wake-Nx1 OPS CTL ACK	as many wake-ups between perf's enable and disable
  *   wake selftest			the verification must notice a lost operation
  *
  * Verified in each round: the sleeper has read the n pages before it slept, and
@@ -205,16 +205,20 @@ int main(int argc, char **argv)
 		if (ctl < 0 || ack < 0)
 			die("cannot open perf's control FIFOs");
 		thread = setup(argv[2]);
+		/*
+		 * One phase: perf visits each CPU to enable its events, and a
+		 * CPU that it visits while the sleeper sleeps loads perf's mm.
+		 */
+		flush_counters(delta, -1);
+		perf_say(ctl, ack, "enable\n");
 		for (; ops < want; ops++) {
 			arm();
-			flush_counters(delta, -1);
-			perf_say(ctl, ack, "enable\n");
 			fire();
-			perf_say(ctl, ack, "disable\n");
-			flush_counters(delta, 1);
 		}
+		perf_say(ctl, ack, "disable\n");
+		flush_counters(delta, 1);
 		must_verify(argv[2]);
-		printf("count workload=%s ops=%lu phases=%lu", argv[2], ops, ops);
+		printf("count workload=%s ops=%lu phases=1", argv[2], ops);
 		print_counters(delta);
 		printf(" verified=%lu\n", ops);
 	} else {
