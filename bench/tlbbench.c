@@ -10,7 +10,7 @@
  *   tlbbench selftest                          the verification must notice a lost operation
  *
  * WORKLOAD is OP-PAGESxSTRIDE (stride in pages) with OP one of madvise, munmap,
- * mprotect-down, mprotect-up and pageout, or munmap-stack, or idle (count only).
+ * mprotect-down, mprotect-up, pageout and pageout-clean, or munmap-stack, or idle (count only).
  * With -tN behind it there are N initiators, on CPUs 0 to N-1, each with its own
  * pages, and no bystanders. With -p2 there are two processes on the same CPUs.
  * CTL and ACK are the FIFOs of perf's --control. Results are one line of
@@ -31,7 +31,7 @@
 #define MAX_BATCHES	65536
 #define VERIFY_ROUNDS	3
 
-enum op { MADVISE, MUNMAP, DOWN, UP, PAGEOUT, IDLE };
+enum op { MADVISE, MUNMAP, DOWN, UP, PAGEOUT, PAGEOUT_CLEAN, IDLE };
 
 static struct {
 	char name[64];
@@ -50,7 +50,7 @@ static int lose_op;			/* selftest: pretend the operation was done */
 static void parse(const char *full)
 {
 	static const char * const op[] = { "madvise", "munmap", "mprotect-down", "mprotect-up",
-					   "pageout" };
+					   "pageout", "pageout-clean" };
 	char *name = w.name, *p;
 	int i, n, end = 0;
 
@@ -92,10 +92,10 @@ static void parse(const char *full)
 		return;
 	}
 	p = strrchr(name, '-');
-	for (i = 0; i < 5; i++)
+	for (i = 0; i < IDLE; i++)
 		if (p && strlen(op[i]) == (size_t)(p - name) && !strncmp(name, op[i], p - name))
 			break;
-	if (i == 5 || sscanf(p, "-%lux%lu%n", &w.pages, &w.stride, &end) != 2 || p[end] ||
+	if (i == IDLE || sscanf(p, "-%lux%lu%n", &w.pages, &w.stride, &end) != 2 || p[end] ||
 	    !w.pages || !w.stride)
 		die("no workload '%s'; expected OP-PAGESxSTRIDE, as in madvise-5x64", full);
 	strcpy(name, full);
@@ -153,6 +153,10 @@ static void prepare(char *r)
 		for (unsigned long i = 0; i < w.pages; i++)
 			*(volatile char *)page(r, i) = 1;
 		break;
+	case PAGEOUT_CLEAN:
+		for (unsigned long i = 0; i < w.pages; i++)
+			(void)*(volatile char *)page(r, i);
+		break;
 	case DOWN:
 		protect(r, PROT_READ | PROT_WRITE);
 		break;
@@ -182,6 +186,7 @@ static void operate(char *r)
 		err = mprotect(r, w.span * PG, PROT_READ | PROT_WRITE);
 		break;
 	case PAGEOUT:
+	case PAGEOUT_CLEAN:
 		err = madvise(r, w.span * PG, MADV_PAGEOUT);
 		break;
 	case IDLE:
@@ -229,6 +234,11 @@ static void see(char *r)
 			die("%s: page %lu is not there before the operation", w.name, i);
 }
 
+static int paged_out(void)
+{
+	return w.op == PAGEOUT || w.op == PAGEOUT_CLEAN;
+}
+
 /* Pages that have a translation, by pagemap: those that were not paged out. */
 static unsigned long present(char *r)
 {
@@ -270,6 +280,7 @@ static unsigned long stale(char *r)
 			bad += faults(p, 1) || *(volatile char *)p != 1;
 			break;
 		case PAGEOUT:
+		case PAGEOUT_CLEAN:
 			bad += *(volatile char *)p != 2;
 			break;
 		case IDLE:
@@ -580,7 +591,7 @@ static unsigned long verify(void)
 		tell(SEE);
 		if (!lose_op)
 			operate(region[0]);
-		if (w.op == PAGEOUT) {
+		if (paged_out()) {
 			/* A page may be busy for a moment: a second call. */
 			if (!lose_op && present(region[0]))
 				operate(region[0]);
@@ -720,6 +731,9 @@ static void count_ops(unsigned long ops, const char *ctl_path, const char *ack_p
 	if (ctl < 0 || ack < 0)
 		die("cannot open perf's control FIFOs");
 	must_verify("before");
+	/* Pages are clean when they have been out before. */
+	if (w.op == PAGEOUT_CLEAN)
+		everybody(OPERATE);
 	while (done < ops) {
 		everybody(PREPARE);
 		flush_counters(delta, -1);
@@ -739,7 +753,7 @@ static void count_ops(unsigned long ops, const char *ctl_path, const char *ack_p
 		done += nr_regions * each;
 		phases++;
 		out = nr_regions * w.pages;
-		for (int i = 0; w.op == PAGEOUT && i < nr_regions; i++)
+		for (int i = 0; paged_out() && i < nr_regions; i++)
 			out -= present(region[i]);
 		if (out < nr_regions * w.pages * 9 / 10)
 			die("verification failed: %s: only %lu of %lu pages were paged out",
