@@ -17,7 +17,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 .PHONY: help deps compare test open save check bisect models clean
 
 help:
-	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: a minute)'
+	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer, LONG=1: all)'
 	@echo 'make test      prove the series: check, git am, build, KUnit on 1 and 4 vCPUs, self-tests (LONG=1: longer)'
 	@echo 'make open      build/linux: the base kernel with the series applied by git am'
 	@echo 'make save      store the commits of build/linux as patches and mirrored files (KTREE=: of another tree)'
