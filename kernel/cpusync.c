@@ -43,7 +43,8 @@
  *  I2	A target runs the function once, after a release, or not at all.
  *  I3	Nobody is inside for longer than budget_us (from the first arrival, or
  *	from the last time one of its requests was opened again) plus the time
- *	that its committed initiators need.
+ *	that its committed initiators need. After budget_us no new ones count
+ *	among them: their mail waits for the kick that is behind it.
  *  I4	Requests and kicks are static: one of each per CPU, a request used with
  *	preemption off by whoever runs there. A kick carries nothing: it means
  *	"look into your mailbox". A late or stale one finds nothing there, or a
@@ -57,7 +58,9 @@
  * One CPU can be held by several initiators at once. A handler that spins sees
  * new mail: the kick that is queued behind it need not run for that, and there
  * is no recursion. It takes part in CPUSYNC_SEATS requests at the most; mail beyond
- * that waits, within its sender's bound.
+ * that waits, within its sender's bound. A stream of holds that overlap would
+ * keep it in there for ever: who has been inside for budget_us takes no new mail,
+ * goes when it can, and is brought back by the kick that is pending.
  *
  * From the first kick to the release the initiator takes no lock, allocates,
  * sleeps and prints nothing, and runs no softirq (bottom halves are off, since
@@ -99,13 +102,22 @@
 #include <linux/bottom_half.h>
 #include <linux/cpumask.h>
 #include <linux/cpusync.h>
+#include <linux/debugfs.h>
 #include <linux/init.h>
 #include <linux/lockdep.h>
+#include <linux/math64.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
+#include <linux/printk.h>
+#include <linux/sched.h>
+#include <linux/sched/debug.h>
+#include <linux/seq_file.h>
 #include <linux/smp.h>
 #include <linux/timekeeping.h>
+#include <linux/workqueue.h>
+
+#include "time/timekeeping.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/cpusync.h>
@@ -127,6 +139,11 @@ static const struct kernel_param_ops budget_ops = {
 };
 module_param_cb(budget_us, &budget_ops, &budget_us, 0644);
 MODULE_PARM_DESC(budget_us, "How long to wait for a hold to become complete");
+
+/* Interrupts that wait for so long are noticed. */
+static unsigned int long_us = 10000;
+module_param(long_us, uint, 0644);
+MODULE_PARM_DESC(long_us, "Holds that last longer are reported when they have ended");
 
 /*
  * The word:	bits 63..32	sequence number, next for each use
@@ -195,6 +212,38 @@ static DEFINE_PER_CPU(bool, cpusync_inside);
 static bool cpusync_ready __ro_after_init;
 
 /*
+ * What becomes of holds: of the initiator in the first part, in task context
+ * and never while it holds CPUs; of the target in the second, in the handler.
+ */
+struct cpusync_counts {
+	unsigned long	holds;
+	unsigned long	added;		/* times that a hold was opened again */
+	unsigned long	backed_out[CPUSYNC_NR_WHY];
+	unsigned long	lost;		/* CPUs that left since somebody oopsed */
+	unsigned long	too_long;	/* holds */
+	unsigned long	max_wait_us;
+	unsigned long	max_hold_us;
+
+	unsigned long	kicks;
+	unsigned long	ran;		/* times the function */
+	unsigned long	withdrew;
+	unsigned long	in_vain;	/* mail: late, stale or doubled */
+	unsigned long	max_inside_us;
+};
+
+static DEFINE_PER_CPU(struct cpusync_counts, cpusync_counts);
+
+#define count_one(what)	this_cpu_inc(cpusync_counts.what)
+
+static void count_max(unsigned long __percpu *max_us, u64 ns)
+{
+	unsigned long us = div_u64(ns, NSEC_PER_USEC);
+
+	if (us > this_cpu_read(*max_us))
+		this_cpu_write(*max_us, us);
+}
+
+/*
  * What a target remembers of a request that it has arrived for. An initiator
  * can back out and open its request again while a virtual CPU is not running:
  * then the word is open, but this CPU is not counted in it.
@@ -208,16 +257,22 @@ struct cpusync_seat {
 
 /*
  * Not local_clock(): without a stable TSC that stands still, one tick after
- * interrupts were switched off. A bound that is not reached is none.
+ * interrupts were switched off. A bound that is not reached is none. For the
+ * same reason nobody is held as long as the clocksource is jiffies.
  */
 static u64 cpusync_clock(void)
 {
 	return ktime_get_mono_fast_ns();
 }
 
+static u64 cpusync_budget(void)
+{
+	return (u64)READ_ONCE(budget_us) * NSEC_PER_USEC;
+}
+
 static u64 cpusync_deadline(void)
 {
-	return cpusync_clock() + (u64)READ_ONCE(budget_us) * NSEC_PER_USEC;
+	return cpusync_clock() + cpusync_budget();
 }
 
 /* Count this CPU in, if @seat's request is open and asks for it. */
@@ -257,7 +312,10 @@ static bool cpusync_stay(struct cpusync_seat *seat, u64 *deadline)
 		}
 		if ((s64)(cpusync_clock() - *deadline) < 0)
 			return true;
-		return !atomic64_try_cmpxchg(&req->word, &w, w + 1);
+		if (!atomic64_try_cmpxchg(&req->word, &w, w + 1))
+			return true;
+		count_one(withdrew);
+		return false;
 
 	case CPUSYNC_HELD:
 		if (likely(!oops_in_progress))
@@ -268,6 +326,7 @@ static bool cpusync_stay(struct cpusync_seat *seat, u64 *deadline)
 		func = req->func;
 		func(req->info);
 		atomic64_dec_return_release(&req->word);	/* CS:I */
+		count_one(ran);
 		return false;
 	}
 	return false;
@@ -291,7 +350,20 @@ static unsigned int cpusync_take(struct cpusync_seat *seats, unsigned int nr,
 	}
 
 	seats[nr].request = req;
-	return cpusync_arrive(&seats[nr]) ? nr + 1 : nr;
+	if (cpusync_arrive(&seats[nr]))
+		return nr + 1;
+	count_one(in_vain);
+	return nr;
+}
+
+/*
+ * I3: is it time to leave new mail to the next kick? There is one if the bit is
+ * set, since this one has cleared it. What mail there is was posted before that
+ * kick looks, no matter by whom.
+ */
+static bool cpusync_come_back(struct cpusync_box *box, u64 until)
+{
+	return (s64)(cpusync_clock() - until) >= 0 && test_bit(0, &box->pending);
 }
 
 /* The kick: look into the mailbox, and stay as long as somebody wants it. */
@@ -299,7 +371,7 @@ static void cpusync_kick(void *unused)
 {
 	struct cpusync_box *box = this_cpu_ptr(&cpusync_boxes);
 	struct cpusync_seat seats[CPUSYNC_SEATS];
-	u64 deadline = cpusync_deadline();
+	u64 begin = cpusync_clock(), until = begin + cpusync_budget(), deadline = until;
 	unsigned int i, nr = 0;
 	int cpu;
 
@@ -311,7 +383,7 @@ static void cpusync_kick(void *unused)
 	this_cpu_write(cpusync_inside, true);
 	do {
 		for_each_cpu(cpu, box->mail) {
-			if (nr == CPUSYNC_SEATS)
+			if (nr == CPUSYNC_SEATS || cpusync_come_back(box, until))
 				break;
 			if (cpumask_test_and_clear_cpu(cpu, box->mail))	/* CS:B */
 				nr = cpusync_take(seats, nr, cpu);
@@ -325,8 +397,11 @@ static void cpusync_kick(void *unused)
 		}
 		cpu_relax();
 		/* Nobody would come back for mail that there was no seat for. */
-	} while (nr || !cpumask_empty(box->mail));
+	} while (nr || !(cpumask_empty(box->mail) || cpusync_come_back(box, until)));
 	this_cpu_write(cpusync_inside, false);
+
+	count_one(kicks);
+	count_max(&cpusync_counts.max_inside_us, cpusync_clock() - begin);
 }
 
 /**
@@ -363,15 +438,146 @@ static void cpusync_pick(struct cpusync *cs, struct cpusync_request *req,
  * Have @cpu look at this CPU's request. A kick that is on its way to it serves:
  * either the target sees the mail, or this CPU sees that it has cleared the bit.
  * That is also why the kick is free whenever its bit is: it is unlocked before
- * its function runs.
+ * its function runs. So this cannot fail; the caller says it if it does, once
+ * nobody is held.
  */
-static void cpusync_post(struct cpusync_box *box, int cpu)
+static bool cpusync_post(struct cpusync_box *box, int cpu)
 {
 	cpumask_set_cpu(smp_processor_id(), box->mail);
 	smp_mb__after_atomic();					/* CS:K */
-	if (!test_and_set_bit(0, &box->pending) &&
-	    WARN_ON_ONCE(smp_call_function_single_async(cpu, &box->kick)))
-		clear_bit(0, &box->pending);
+	if (test_and_set_bit(0, &box->pending) ||
+	    likely(!smp_call_function_single_async(cpu, &box->kick)))
+		return true;
+	clear_bit(0, &box->pending);
+	return false;
+}
+
+/*
+ * The watchdog. Nothing is said while CPUs are held, nor by who held them, since
+ * that may be slow: it is put into words, once a second at the most, and said by
+ * a worker, once in REPORT_INTERVAL.
+ */
+#define REPORT_INTERVAL	(10 * HZ)
+
+struct cpusync_note {
+	unsigned long	next;		/* no other before, in jiffies */
+	bool		said;
+	int		cpu;		/* that did not come, or -1 */
+	unsigned long	kicks;		/* that it had taken by then */
+	char		text[256];
+};
+
+static DEFINE_RAW_SPINLOCK(cpusync_note_lock);
+static struct cpusync_note cpusync_backed_out = { .next = INITIAL_JIFFIES };
+static struct cpusync_note cpusync_too_long = { .next = INITIAL_JIFFIES };
+
+static void cpusync_report(struct cpusync_note *note)
+{
+	char text[sizeof(note->text)];
+	unsigned long kicks;
+	bool said;
+	int cpu;
+
+	raw_spin_lock_irq(&cpusync_note_lock);
+	said = note->said;
+	note->said = true;
+	strscpy(text, note->text);
+	cpu = note->cpu;
+	kicks = note->kicks;
+	raw_spin_unlock_irq(&cpusync_note_lock);
+
+	if (said || !*text)
+		return;
+	pr_info("%s\n", text);
+	/* The kick that it owed an answer to is still pending: where is it? */
+	if (cpu >= 0 && READ_ONCE(per_cpu(cpusync_counts.kicks, cpu)) == kicks)
+		dump_cpu_task(cpu);
+}
+
+static void cpusync_watch(struct work_struct *work)
+{
+	cpusync_report(&cpusync_backed_out);
+	cpusync_report(&cpusync_too_long);
+}
+
+static DECLARE_DELAYED_WORK(cpusync_watch_work, cpusync_watch);
+
+/* Begin a note on what @cs of this task has waited for, or held, for @ns. */
+static bool cpusync_note(struct cpusync_note *note, struct cpusync *cs,
+			 struct cpusync_request *req, const char *what, u64 ns,
+			 unsigned long *flags)
+{
+	if (time_before(jiffies, READ_ONCE(note->next)) ||
+	    !raw_spin_trylock_irqsave(&cpusync_note_lock, *flags))
+		return false;
+
+	WRITE_ONCE(note->next, jiffies + HZ);
+	note->said = false;
+	note->cpu = -1;
+	scnprintf(note->text, sizeof(note->text),
+		  "%ps of %s/%d on CPU %d %s CPUs %*pbl for %llu us",
+		  cs->func, current->comm, task_pid_nr(current),
+		  smp_processor_id(), what, cpumask_pr_args(req->targets),
+		  div_u64(ns, NSEC_PER_USEC));
+	return true;
+}
+
+static void cpusync_note_end(unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(&cpusync_note_lock, flags);
+	schedule_delayed_work(&cpusync_watch_work, REPORT_INTERVAL);
+}
+
+/* Once @req is closed. @req->fresh are those that have not looked into it. */
+static void cpusync_count_backout(struct cpusync *cs, struct cpusync_request *req,
+				  enum cpusync_why why)
+{
+	struct cpusync_note *note = &cpusync_backed_out;
+	u64 ns = cpusync_clock() - cs->begin;
+	struct task_struct *p;
+	unsigned long flags;
+	size_t len;
+	int cpu;
+
+	trace_cpusync_backout(cs->func, req->targets, req->fresh, ns, why);
+	count_one(backed_out[why]);
+	count_max(&cpusync_counts.max_wait_us, ns);
+
+	if (!cpusync_note(note, cs, req, "has waited in vain for", ns, &flags))
+		return;
+
+	rcu_read_lock();
+	for_each_cpu(cpu, req->fresh) {
+		p = cpu_curr_snapshot(cpu);
+		len = strlen(note->text);
+		scnprintf(note->text + len, sizeof(note->text) - len,
+			  "; CPU %d did not come, it ran %s/%d", cpu, p->comm,
+			  task_pid_nr(p));
+		note->cpu = cpu;
+		note->kicks = READ_ONCE(per_cpu(cpusync_counts.kicks, cpu));
+	}
+	rcu_read_unlock();
+	cpusync_note_end(flags);
+}
+
+/* Once it has ended. */
+static void cpusync_count_hold(struct cpusync *cs, struct cpusync_request *req,
+			       u64 released, unsigned int lost)
+{
+	u64 wait = cs->held - cs->begin, held = released - cs->held;
+	unsigned long flags;
+
+	trace_cpusync_hold(cs->func, req->targets, wait, held, lost);
+	count_one(holds);
+	count_max(&cpusync_counts.max_wait_us, wait);
+	count_max(&cpusync_counts.max_hold_us, held);
+	this_cpu_add(cpusync_counts.lost, lost);
+
+	if (held <= (u64)READ_ONCE(long_us) * NSEC_PER_USEC)
+		return;
+	count_one(too_long);
+	if (cpusync_note(&cpusync_too_long, cs, req, "has held", held, &flags))
+		cpusync_note_end(flags);
 }
 
 /* Whoever arrives, withdraws or leaves from now on fails to, and sees this. */
@@ -387,8 +593,9 @@ static void cpusync_close(struct cpusync_request *req, u64 use)
 static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 			  u64 w, u64 use, bool again)
 {
+	enum cpusync_why why = CPUSYNC_LEFT;
 	u64 deadline, open = word_next(use, CPUSYNC_OPEN, cpumask_weight(req->fresh));
-	bool opened, late;
+	bool opened, late, sent = true;
 	int cpu;
 
 	/*
@@ -402,12 +609,15 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 		cpusync_close(req, use);
 	if (again)
 		local_irq_restore(cs->flags);
-	if (!opened)
+	if (!opened) {
+		cpumask_clear(req->fresh);
+		cpusync_count_backout(cs, req, CPUSYNC_OOPS);
 		return -EAGAIN;
+	}
 
 	smp_mb();						/* CS:A */
 	for_each_cpu(cpu, req->fresh)
-		cpusync_post(per_cpu_ptr(&cpusync_boxes, cpu), cpu);
+		sent &= cpusync_post(per_cpu_ptr(&cpusync_boxes, cpu), cpu);
 
 	deadline = cpusync_deadline();
 	do {
@@ -426,7 +636,16 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 		cpu_relax();
 	} while (!late);
 
+	for_each_cpu(cpu, req->fresh) {
+		if (cpumask_test_cpu(smp_processor_id(),
+				     per_cpu_ptr(&cpusync_boxes, cpu)->mail))
+			why = CPUSYNC_ABSENT;
+		else
+			__cpumask_clear_cpu(cpu, req->fresh);
+	}
 	cpusync_close(req, use);
+	WARN_ON_ONCE(!sent);
+	cpusync_count_backout(cs, req, why);
 	return -EAGAIN;
 }
 
@@ -467,13 +686,17 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 {
 	struct cpusync_request *req = cs->request;
 	bool again = req;
-	u64 w, use, now;
+	u64 w, use;
 	int err;
 
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) || !cpusync_ready)
 		return -EOPNOTSUPP;
 
 	if (!again) {
+		/* Ticks stand still as a clock: whoever counts them may be held. */
+		if (!timekeeping_valid_for_hres())
+			return -EOPNOTSUPP;
+
 		lockdep_assert_irqs_enabled();
 		if (WARN_ON_ONCE(!in_task() || irqs_disabled()))
 			return -EBUSY;
@@ -506,11 +729,11 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 
 	err = cpusync_gather(cs, req, w, use, again);
 	if (err) {
-		now = cpusync_clock();
-		trace_cpusync_hold(cs->func, req->targets, now - cs->begin, 0, err);
 		cpusync_end(cs);
 		return err;
 	}
+	if (again)
+		count_one(added);
 	return again;
 }
 EXPORT_SYMBOL_GPL(cpusync_interlock);
@@ -559,8 +782,7 @@ int cpusync_deinterlock(struct cpusync *cs)
 	if (unlikely(lost))
 		smp_call_function_many(req->targets, cs->func, cs->info, true);
 
-	trace_cpusync_hold(cs->func, req->targets, cs->held - cs->begin,
-			   now - cs->held, lost);
+	cpusync_count_hold(cs, req, now, lost);
 	cpusync_end(cs);
 	return lost;
 }
@@ -601,6 +823,73 @@ static int __init cpusync_setup(void)
 	return 0;
 }
 early_initcall(cpusync_setup);
+
+/* debugfs: cpusync/stats */
+
+static const struct {
+	const char	*name;
+	unsigned int	offset;
+	bool		max;
+} cpusync_columns[] = {
+#define COLUMN(name, field)	{ #name, offsetof(struct cpusync_counts, field), false }
+#define COLUMN_MAX(field)	{ #field, offsetof(struct cpusync_counts, field), true }
+	COLUMN(holds,		holds),
+	COLUMN(added,		added),
+	COLUMN(absent,		backed_out[CPUSYNC_ABSENT]),
+	COLUMN(left,		backed_out[CPUSYNC_LEFT]),
+	COLUMN(oops,		backed_out[CPUSYNC_OOPS]),
+	COLUMN(lost,		lost),
+	COLUMN(too_long,	too_long),
+	COLUMN_MAX(max_wait_us),
+	COLUMN_MAX(max_hold_us),
+	COLUMN(kicks,		kicks),
+	COLUMN(ran,		ran),
+	COLUMN(withdrew,	withdrew),
+	COLUMN(in_vain,		in_vain),
+	COLUMN_MAX(max_inside_us),
+#undef COLUMN
+#undef COLUMN_MAX
+};
+
+static int cpusync_stats_show(struct seq_file *m, void *unused)
+{
+	unsigned long all[ARRAY_SIZE(cpusync_columns)] = {}, n;
+	int cpu, i;
+
+	seq_puts(m, "cpu");
+	for (i = 0; i < ARRAY_SIZE(cpusync_columns); i++)
+		seq_printf(m, " %s", cpusync_columns[i].name);
+	for_each_possible_cpu(cpu) {
+		seq_printf(m, "\n%d", cpu);
+		for (i = 0; i < ARRAY_SIZE(cpusync_columns); i++) {
+			n = READ_ONCE(*(unsigned long *)((void *)per_cpu_ptr(&cpusync_counts, cpu) +
+							 cpusync_columns[i].offset));
+			all[i] = cpusync_columns[i].max ? max(all[i], n) : all[i] + n;
+			seq_printf(m, " %lu", n);
+		}
+	}
+	seq_puts(m, "\nall");
+	for (i = 0; i < ARRAY_SIZE(cpusync_columns); i++)
+		seq_printf(m, " %lu", all[i]);
+	seq_putc(m, '\n');
+
+	raw_spin_lock_irq(&cpusync_note_lock);
+	if (*cpusync_backed_out.text)
+		seq_printf(m, "%s\n", cpusync_backed_out.text);
+	if (*cpusync_too_long.text)
+		seq_printf(m, "%s\n", cpusync_too_long.text);
+	raw_spin_unlock_irq(&cpusync_note_lock);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(cpusync_stats);
+
+static int __init cpusync_debugfs(void)
+{
+	debugfs_create_file("stats", 0444, debugfs_create_dir("cpusync", NULL),
+			    NULL, &cpusync_stats_fops);
+	return 0;
+}
+late_initcall(cpusync_debugfs);
 
 /**
  * cpusync_simple() - run a function on a set of CPUs, without holding them

@@ -25,6 +25,21 @@
 struct cpusync_request;
 
 /**
+ * enum cpusync_why - why a hold was given up
+ * @CPUSYNC_ABSENT: CPUs have not taken notice in time
+ * @CPUSYNC_LEFT: they have, but were not all there at once: they went, having
+ *		  waited long enough for this or another initiator
+ * @CPUSYNC_OOPS: it was to be opened again after CPUs had left for an oops
+ */
+enum cpusync_why {
+	CPUSYNC_ABSENT,
+	CPUSYNC_LEFT,
+	CPUSYNC_OOPS,
+	/* private: */
+	CPUSYNC_NR_WHY
+};
+
+/**
  * struct cpusync - a hold, seen by who asks for it
  * @func: what everybody runs when the hold ends
  * @info: its argument. May be changed before cpusync_deinterlock(), and has to

@@ -35,11 +35,13 @@
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/timekeeping.h>
+#include <trace/events/cpusync.h>
 #include <trace/events/csd.h>
 
 #define BUDGET_AMPLE	"1000000"	/* us: everybody comes */
 #define BUDGET_SHORT	"100000"	/* who does not come is not waited for */
 #define BUDGET_DUEL	"20000"
+#define BUDGET_LATE	"400000"
 #define TRIES		5
 #define ROUNDS		20
 #define PATIENCE	800		/* ms: for what happens at once; less than BUDGET_AMPLE */
@@ -78,6 +80,12 @@ struct lab {
 	int			left_out;
 	unsigned int		asked_elsewhere;
 	bool			kicked;
+
+	/* What was traced last. */
+	struct cpumask		absent;
+	unsigned int		why;
+	u64			wait_ns;
+	u64			hold_ns;
 
 	/* The caller's context: as hold() has found it, and faults found. */
 	int			preempt;
@@ -878,6 +886,91 @@ static void leave_a_kick_behind(struct kunit *test, struct lab_cpu *off)
 	KUNIT_ASSERT_EQ(test, set_budget(BUDGET_AMPLE), 0);
 }
 
+/* What is traced */
+
+static void note_backout(void *data, smp_call_func_t func, const struct cpumask *cpus,
+			 const struct cpumask *absent, u64 wait_ns, unsigned int why)
+{
+	struct lab *lab = data;
+
+	cpumask_copy(&lab->absent, absent);
+	lab->wait_ns = wait_ns;
+	lab->why = why;
+}
+
+static void note_hold(void *data, smp_call_func_t func, const struct cpumask *cpus,
+		      u64 wait_ns, u64 hold_ns, unsigned int lost)
+{
+	struct lab *lab = data;
+
+	lab->wait_ns = wait_ns;
+	lab->hold_ns = hold_ns;
+}
+
+static void stop_noting_holds(void *lab)
+{
+	unregister_trace_cpusync_backout(note_backout, lab);
+	unregister_trace_cpusync_hold(note_hold, lab);
+	tracepoint_synchronize_unregister();
+}
+
+static void note_holds(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+
+	lab->why = CPUSYNC_NR_WHY;
+	if (register_trace_cpusync_backout(note_backout, lab))
+		kunit_skip(test, "needs tracepoints to see what is traced");
+	KUNIT_ASSERT_EQ(test, register_trace_cpusync_hold(note_hold, lab), 0);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, stop_noting_holds, lab), 0);
+}
+
+static void back_out_names_who_did_not_come(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+	struct lab_cpu *off;
+	struct cpusync cs;
+	int err;
+
+	need_cpus(test, 2);
+	start_others(test);
+	note_holds(test);
+	KUNIT_ASSERT_EQ(test, set_budget(BUDGET_SHORT), 0);
+	off = nth_cpu(lab, num_online_cpus() - 1);
+	KUNIT_ASSERT_TRUE(test, switch_off(off));
+	cpusync_init(&cs, NULL, run_here, lab);
+	err = try_hold(lab, &cs, cpu_online_mask);
+	let_go(lab, &cs);
+
+	KUNIT_EXPECT_TRUE(test, switch_on(off));
+	KUNIT_ASSERT_EQ(test, err, -EAGAIN);
+	KUNIT_EXPECT_EQ(test, lab->why, CPUSYNC_ABSENT);
+	KUNIT_EXPECT_TRUE_MSG(test, cpumask_equal(&lab->absent, cpumask_of(off->cpu)),
+			      "CPUs %*pbl, not %d", cpumask_pr_args(&lab->absent), off->cpu);
+	KUNIT_EXPECT_GE(test, lab->wait_ns, 100 * NSEC_PER_MSEC);
+}
+
+static void hold_time_is_measured(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+	struct cpusync cs;
+	u64 ns = 0;
+	int err;
+
+	note_holds(test);
+	cpusync_init(&cs, NULL, run_here, lab);
+	err = hold(lab, &cs, cpu_online_mask);
+	if (!err) {
+		ns = ktime_get_mono_fast_ns();
+		spend(5);
+		ns = ktime_get_mono_fast_ns() - ns;
+	}
+	let_go(lab, &cs);
+	KUNIT_ASSERT_EQ(test, err, 0);
+	KUNIT_EXPECT_GE(test, lab->hold_ns, ns);
+	KUNIT_EXPECT_LT(test, lab->hold_ns, ns + NSEC_PER_SEC);
+}
+
 static void late_kick_after_back_out_does_nothing(struct kunit *test)
 {
 	struct lab *lab = test->priv;
@@ -1134,6 +1227,58 @@ static void one_cpu_held_by_n_initiators(struct kunit *test)
 	expect_held_together(test, min(num_online_cpus() - 1, 8));
 }
 
+/* Holds CPU 2 for longer than that would wait by itself. */
+static int hold_long(void *arg)
+{
+	struct lab_cpu *c = arg;
+	struct lab *lab = c->lab;
+	struct cpusync cs;
+
+	cpusync_init(&cs, NULL, serve, c);
+	cpusync_interlock(&cs, cpumask_of(nth(2)));
+	if (cpusync_held(&cs)) {
+		WRITE_ONCE(lab->turn, 1);
+		spend(1000);
+		WRITE_ONCE(lab->turn, 2);
+		cpusync_deinterlock(&cs);
+	}
+	atomic_inc(&lab->done);
+	return 0;
+}
+
+/* Otherwise a stream of holds that overlap would keep it in there. */
+static void new_hold_waits_for_who_was_held_long_to_go(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+	struct task_struct *other;
+	bool too_early = false;
+	int i, err = -EAGAIN;
+	struct cpusync cs;
+
+	need_cpus(test, 3);
+	run_on(test, take_turns, nth(2));
+	KUNIT_ASSERT_TRUE(test, moves(nth_cpu(lab, 2)));
+	KUNIT_ASSERT_EQ(test, set_budget(BUDGET_LATE), 0);
+	cpusync_init(&cs, NULL, run_here, lab);
+	for (i = 0; i < TRIES && err == -EAGAIN; i++) {
+		lab->turn = 0;
+		atomic_set(&lab->done, 0);
+		other = run_on(test, hold_long, nth(1));
+		if (happens_within(PATIENCE, READ_ONCE(lab->turn) == 1)) {
+			spend(700);
+			err = try_hold(lab, &cs, cpumask_of(nth(2)));
+			if (!err)
+				too_early = READ_ONCE(lab->turn) != 2;
+			let_go(lab, &cs);
+		}
+		happens_within(THREADS_AT_MOST, atomic_read(&lab->done));
+		kunit_release_action(test, stop_thread, other);
+	}
+	KUNIT_ASSERT_EQ(test, err, 0);
+	KUNIT_EXPECT_FALSE(test, too_early);
+	KUNIT_EXPECT_EQ(test, nth_cpu(lab, 2)->runs, 1);
+}
+
 /* The caller */
 
 static void nested_hold_is_refused(struct kunit *test)
@@ -1207,6 +1352,30 @@ static void hold_from_interrupt_is_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, i->err, -EBUSY);
 	KUNIT_EXPECT_FALSE(test, i->held);
 	KUNIT_EXPECT_GE_MSG(test, warned, 1, "no warning");
+	KUNIT_EXPECT_EQ(test, all_runs(lab), 0);
+}
+
+static void hold_with_interrupts_off_is_refused(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+	struct cpusync cs;
+	int err, warned;
+	bool held;
+
+	cpusync_init(&cs, NULL, run_here, lab);
+	kunit_warning_suppress(test) {
+		local_irq_disable();
+		err = cpusync_interlock(&cs, cpumask_of(nth(0)));
+		held = cpusync_held(&cs);
+		if (held)
+			cpusync_deinterlock(&cs);
+		local_irq_enable();
+		warned = KUNIT_SUPPRESSED_WARNING_COUNT();
+	}
+	KUNIT_EXPECT_EQ(test, err, -EBUSY);
+	KUNIT_EXPECT_FALSE(test, held);
+	KUNIT_EXPECT_GE_MSG(test, warned, IS_ENABLED(CONFIG_PROVE_LOCKING) ? 2 : 1,
+			    "no warning, or not by lockdep");
 	KUNIT_EXPECT_EQ(test, all_runs(lab), 0);
 }
 
@@ -1380,14 +1549,18 @@ static struct kunit_case cpusync_cases[] = {
 	KUNIT_CASE(reopened_hold_returns_1),
 	KUNIT_CASE(back_out_leaves_nobody_held_and_runs_nothing),
 	KUNIT_CASE(failed_reopening_lets_everybody_go),
+	KUNIT_CASE(back_out_names_who_did_not_come),
+	KUNIT_CASE(hold_time_is_measured),
 	KUNIT_CASE(late_kick_after_back_out_does_nothing),
 	KUNIT_CASE(late_kick_does_not_count_for_the_next_hold),
 	KUNIT_CASE_SLOW(two_initiators_make_progress),
 	KUNIT_CASE_SLOW(n_initiators_make_progress),
 	KUNIT_CASE(one_cpu_held_by_two_initiators),
 	KUNIT_CASE(one_cpu_held_by_n_initiators),
+	KUNIT_CASE_SLOW(new_hold_waits_for_who_was_held_long_to_go),
 	KUNIT_CASE(nested_hold_is_refused),
 	KUNIT_CASE(hold_from_interrupt_is_refused),
+	KUNIT_CASE(hold_with_interrupts_off_is_refused),
 	KUNIT_CASE(context_is_restored),
 	KUNIT_CASE(held_cpus_leave_when_somebody_oopses),
 	KUNIT_CASE_SLOW(offline_cpu_counts_as_done),

@@ -29,9 +29,10 @@
 
 #include <asm/hardirq.h>
 #include <asm/pmap_inval.h>
+#include <asm/tlb.h>
 #include <asm/tlbflush.h>
 
-#define ROUNDS		20
+#define ROUNDS		200
 #define NR_PAGES	(PMAP_INVAL_MAXPIR + 1)
 /* Far apart, and not all in the same set of a small TLB. */
 #define STRIDE		(65 * PAGE_SIZE)
@@ -234,7 +235,7 @@ static void what_cannot_be_recorded_is_full(struct kunit *test)
 
 	kunit_warning_suppress(test) {
 		record_init(&runs);
-		pmap_inval_record(&runs, PAGE_OFFSET, PAGE_SIZE, PAGE_SHIFT);
+		pmap_inval_record(&runs, 0, PGDIR_SIZE, PGDIR_SHIFT);
 		KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_OVERFLOW);
 	}
 }
@@ -369,6 +370,7 @@ static int reader_fn(void *data)
 			break;
 		case ORDER_IRQS_OFF:
 			local_irq_save(flags);
+			WRITE_ONCE(r->loops, r->loops + 1);
 			while (READ_ONCE(r->order) == ORDER_IRQS_OFF)
 				cpu_relax();
 			local_irq_restore(flags);
@@ -608,6 +610,62 @@ static void flush_after_a_gap(struct pages *p)
 	pmap_inval_flush(&info);
 }
 
+/* Page 7, by reclaim's way: the generation is taken, and nobody is told. */
+static void flush_after_a_published_one(struct pages *p)
+{
+	flush_tlb_mm_later(p->mm, page_addr(p, 7), page_addr(p, 7) + PAGE_SIZE);
+	flush_one(p);
+}
+
+static void flush_later_and_all(struct pages *p)
+{
+	struct arch_tlbflush_unmap_batch batch = { };
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		arch_tlbbatch_add_pending(&batch, p->mm, page_addr(p, 2 * i),
+					  page_addr(p, 2 * i) + PAGE_SIZE);
+	arch_tlbbatch_flush(&batch);
+}
+
+/* Who changes the same page table does not wait for reclaim to flush. */
+static void flush_what_is_later(struct pages *p)
+{
+	flush_tlb_mm_later(p->mm, page_addr(p, 9), page_addr(p, 9) + PAGE_SIZE);
+	flush_tlb_mm_batched(p->mm);
+}
+
+/* As reclaim does, after somebody's flush of which nothing is known. */
+static void flush_later_after_a_gap(struct pages *p)
+{
+	inc_mm_tlb_gen(p->mm);
+	flush_later_and_all(p);
+}
+
+/* As reclaim does, after somebody's flush that frees page tables. */
+static void flush_later_after_tables(struct pages *p)
+{
+	struct pmap_inval_runs runs;
+	u8 nr;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, page_addr(p, 6), PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_close(&runs);
+	pmap_inval_publish(p->mm, &runs, 0, true, &nr);
+	flush_later_and_all(p);
+}
+
+/* More generations than the log has slots for. */
+static void flush_later_too_much(struct pages *p)
+{
+	unsigned int i;
+
+	for (i = 0; i < PMAP_INVAL_LOG_SLOTS; i++)
+		flush_tlb_mm_later(p->mm, page_addr(p, 0),
+				   page_addr(p, 0) + PAGE_SIZE);
+	flush_one(p);
+}
+
 static void flush_twice(struct pages *p)
 {
 	struct pmap_inval_info info;
@@ -667,6 +725,72 @@ static void missed_generation_flushes_all(struct kunit *test)
 {
 	expect_flushed(test, ctx_init(test), GENMASK(NR_PAGES - 1, 0),
 		       flush_after_a_gap);
+}
+
+static struct ctx *ctx_init_log(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+
+	pmap_inval_alloc_log(c->p.mm);
+	KUNIT_ASSERT_NOT_NULL(test, c->p.mm->context.inval_log);
+	return c;
+}
+
+static void published_generation_is_caught_up_with(struct kunit *test)
+{
+	expect_flushed(test, ctx_init_log(test), BIT(3) | BIT(7),
+		       flush_after_a_published_one);
+}
+
+static void overwritten_generation_flushes_all(struct kunit *test)
+{
+	expect_flushed(test, ctx_init_log(test), GENMASK(NR_PAGES - 1, 0),
+		       flush_later_too_much);
+}
+
+/* What it was about is flushed by who took it, and is not said to be. */
+static void pending_generation_is_left_to_its_owner(struct kunit *test)
+{
+	struct ctx *c = ctx_init_log(test);
+	unsigned long stale = 0;
+	unsigned int i;
+
+	expect_flushed(test, c, BIT(0), flush_after_a_gap);
+
+	migrate_disable();
+	pages_go_stale(&c->p, &c->r);
+	inc_mm_tlb_gen(c->p.mm);
+	flush_one(&c->p);
+	/* Behind, so that the owner's flush is not taken to be done. */
+	flush_all_registered(&c->p);
+	for (i = 0; i < NR_PAGES; i++)
+		stale += reader_read(&c->r, page_addr(&c->p, i)) != NEW;
+	ctx_done(c);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+static void reclaim_is_precise(struct kunit *test)
+{
+	expect_flushed(test, ctx_init_log(test), BIT(0) | BIT(2) | BIT(4),
+		       flush_later_and_all);
+}
+
+static void what_reclaim_has_not_flushed_is_flushed_precisely(struct kunit *test)
+{
+	expect_flushed(test, ctx_init_log(test), BIT(9), flush_what_is_later);
+}
+
+static void reclaim_after_an_unknown_flush_flushes_all(struct kunit *test)
+{
+	expect_flushed(test, ctx_init_log(test), GENMASK(NR_PAGES - 1, 0),
+		       flush_later_after_a_gap);
+}
+
+/* Whoever frees them is still going to kick this CPU. */
+static void reclaim_after_freed_tables_is_precise(struct kunit *test)
+{
+	expect_flushed(test, ctx_init_log(test), BIT(0) | BIT(2) | BIT(4) | BIT(6),
+		       flush_later_after_tables);
 }
 
 static void off_flushes_all(struct kunit *test)
@@ -754,6 +878,109 @@ static void lazy_cpu_is_not_kicked_and_catches_up(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stale, 0);
 }
 
+/*
+ * Put the reader to sleep until its CPU is lazy, and run @flush meanwhile. The
+ * pages of @fresh have to be gone when it is back, and others have to stay: in
+ * the best round more than half of them, since what the CPU does in between
+ * costs some, and a full flush all.
+ */
+static void expect_flushed_lazily(struct kunit *test, unsigned long fresh,
+				  void (*flush)(struct pages *p))
+{
+	unsigned int i, round, kept, best = 0, stale = 0;
+	unsigned int want = (NR_PAGES - hweight_long(fresh) + 1) / 2;
+	struct ctx *c = ctx_init_log(test);
+	bool lazy, tested = false;
+
+	for (round = 0; round < ROUNDS && !(tested && best >= want); round++) {
+		if (pages_go_stale(&c->p, &c->r) < NR_PAGES)
+			continue;
+		reader_order(&c->r, ORDER_SLEEP);
+		for (i = 0, lazy = false; i < 100 && !lazy; i++) {
+			usleep_range(100, 200);
+			preempt_disable();
+			lazy = per_cpu(cpu_tlbstate_shared.is_lazy, c->r.cpu) &&
+			       per_cpu(cpu_tlbstate.loaded_mm, c->r.cpu) == c->p.mm;
+			if (lazy)
+				flush(&c->p);
+			preempt_enable();
+		}
+		reader_order(&c->r, ORDER_IDLE);
+		if (!lazy)
+			continue;
+		tested = true;
+		kept = 0;
+		for (i = 0; i < NR_PAGES; i++) {
+			if (fresh & BIT(i))
+				stale += reader_read(&c->r, page_addr(&c->p, i)) != NEW;
+			else
+				kept += reader_read(&c->r, page_addr(&c->p, i)) == OLD;
+		}
+		best = max(best, kept);
+	}
+	ctx_done(c);
+	KUNIT_EXPECT_TRUE_MSG(test, tested, "the reader's CPU was never lazy");
+	KUNIT_EXPECT_EQ(test, stale, 0);
+	KUNIT_EXPECT_GE_MSG(test, best, want, "more was flushed than was missed");
+}
+
+static void flush_eight_times(struct pages *p)
+{
+	struct pmap_inval_info info;
+	unsigned int i;
+
+	pmap_inval_init(&info, 0);
+	for (i = 0; i < 8; i++) {
+		add_pages(&info, p, i, 1);
+		pmap_inval_flush(&info);
+	}
+}
+
+static void flush_with_a_gap(struct pages *p)
+{
+	flush_one(p);
+	inc_mm_tlb_gen(p->mm);
+	flush_one(p);
+}
+
+/* A lazy CPU that was not kicked for it, as after a switch. */
+static void flush_with_tables(struct pages *p)
+{
+	struct pmap_inval_runs runs;
+	u8 nr;
+
+	record_init(&runs);
+	pmap_inval_record(&runs, page_addr(p, 6), PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_close(&runs);
+	pmap_inval_publish(p->mm, &runs, 0, true, &nr);
+}
+
+static void flush_seventeen(struct pages *p)
+{
+	flush_sixteen(p);
+	flush_one(p);
+}
+
+static void lazy_cpu_catches_up_precisely(struct kunit *test)
+{
+	expect_flushed_lazily(test, GENMASK(7, 0), flush_eight_times);
+}
+
+static void lazy_cpu_that_missed_an_unknown_flush_flushes_all(struct kunit *test)
+{
+	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_with_a_gap);
+}
+
+static void lazy_cpu_that_missed_freed_tables_flushes_all(struct kunit *test)
+{
+	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_with_tables);
+}
+
+static void lazy_cpu_that_missed_much_flushes_all(struct kunit *test)
+{
+	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_seventeen);
+}
+
 /* An mm of its own, with pages that have the same contents as the first. */
 static int other_mm_fn(void *data)
 {
@@ -807,9 +1034,9 @@ static void batch_mixes_address_spaces(struct kunit *test)
 
 	/*
 	 * This thread has the first mm; the reader that ctx_init() started has
-	 * it as well, and gives its CPU to one that has the other mm.
+	 * it as well, and is replaced by one that has the other mm.
 	 */
-	reader_order(&c->r, ORDER_SLEEP);
+	kunit_release_action(test, reader_stop, &c->r);
 	migrate_enable();
 	other = kunit_kzalloc(test, sizeof(*other), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, other);
@@ -870,6 +1097,204 @@ static void too_many_address_spaces_flush_all(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stale, 0);
 }
 
+/* The log */
+
+static void expect_found(struct kunit *test, struct pmap_inval_log *log, u64 gen,
+			 u64 want, bool want_tables)
+{
+	bool tables = !want_tables;
+	u64 run = ~want;
+
+	KUNIT_EXPECT_EQ(test, pmap_inval_log_read(log, gen, &run, &tables),
+			PMAP_INVAL_FOUND);
+	KUNIT_EXPECT_EQ(test, run, want);
+	KUNIT_EXPECT_EQ(test, tables, want_tables);
+}
+
+static void expect_missing(struct kunit *test, struct pmap_inval_log *log, u64 gen,
+			   enum pmap_inval_found how)
+{
+	bool tables;
+	u64 run;
+
+	KUNIT_EXPECT_EQ(test, pmap_inval_log_read(log, gen, &run, &tables), how);
+}
+
+static void log_debug_init(struct pmap_inval_log *log)
+{
+#ifdef CONFIG_DEBUG_PMAP_INVAL
+	raw_spin_lock_init(&log->debug_lock);
+#endif
+}
+
+static struct pmap_inval_log *log_init(struct kunit *test)
+{
+	struct pmap_inval_log *log = kunit_kzalloc(test, sizeof(*log), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, log);
+	log_debug_init(log);
+	return log;
+}
+
+static void log_has_what_was_written(struct kunit *test)
+{
+	struct pmap_inval_log *log = log_init(test);
+	u64 gen;
+
+	expect_missing(test, log, 1, PMAP_INVAL_PENDING);
+	for (gen = 1; gen <= PMAP_INVAL_LOG_SLOTS; gen++)
+		pmap_inval_log_write(log, gen, gen * 77, gen & 1);
+	for (gen = 1; gen <= PMAP_INVAL_LOG_SLOTS; gen++)
+		expect_found(test, log, gen, gen * 77, gen & 1);
+	expect_missing(test, log, gen, PMAP_INVAL_PENDING);
+}
+
+static void newer_generation_takes_the_slot(struct kunit *test)
+{
+	struct pmap_inval_log *log = log_init(test);
+	u64 gen = 3 + PMAP_INVAL_LOG_SLOTS;
+
+	pmap_inval_log_write(log, 3, 33, false);
+	pmap_inval_log_write(log, gen, 44, true);
+	expect_missing(test, log, 3, PMAP_INVAL_LOST);
+	expect_found(test, log, gen, 44, true);
+
+	/* Its owner was slow. */
+	pmap_inval_log_write(log, 3, 33, false);
+	expect_found(test, log, gen, 44, true);
+}
+
+static void claimed_slot_is_not_taken(struct kunit *test)
+{
+	struct pmap_inval_log *log = log_init(test);
+	u64 gen = 5 + PMAP_INVAL_LOG_SLOTS;
+
+	/* The owner of 5 has been preempted, and many flushes come and go. */
+	log->slot[5].tag = 5 * PMAP_INVAL_GEN | PMAP_INVAL_BUSY;
+	expect_missing(test, log, 5, PMAP_INVAL_PENDING);
+	pmap_inval_log_write(log, gen, 44, false);
+	expect_missing(test, log, gen, PMAP_INVAL_PENDING);
+	KUNIT_EXPECT_EQ(test, log->slot[5].run, 0);
+
+	log->slot[5].tag = gen * PMAP_INVAL_GEN | PMAP_INVAL_BUSY;
+	expect_missing(test, log, gen, PMAP_INVAL_PENDING);
+	expect_missing(test, log, 5, PMAP_INVAL_LOST);
+	pmap_inval_log_write(log, 5, 33, false);
+	pmap_inval_log_write(log, gen + PMAP_INVAL_LOG_SLOTS, 44, false);
+	KUNIT_EXPECT_EQ(test, log->slot[5].run, 0);
+}
+
+static void run_of_any_size_is_kept(struct kunit *test)
+{
+	struct pmap_inval_runs runs;
+	struct mm_struct *mm;
+	u64 gen, first;
+	u8 nr;
+
+	KUNIT_ASSERT_EQ(test, kunit_attach_mm(), 0);
+	mm = current->mm;
+	record_init(&runs);
+	pmap_inval_record(&runs, SZ_1G, SZ_1G, PUD_SHIFT);
+	pmap_inval_record(&runs, SZ_4M, SZ_4M, PMD_SHIFT);
+	pmap_inval_record(&runs, SZ_1M, 3 * PAGE_SIZE, PAGE_SHIFT);
+	pmap_inval_record(&runs, -SZ_4M, PAGE_SIZE, PAGE_SHIFT);
+	KUNIT_ASSERT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
+	expect_run(test, &runs, 3, -SZ_4M, 1, PAGE_SHIFT);
+
+	/* Without a log, one generation is enough. */
+	gen = pmap_inval_publish(mm, &runs, 0, false, &nr);
+	KUNIT_EXPECT_EQ(test, nr, 1);
+
+	pmap_inval_alloc_log(mm);
+	KUNIT_ASSERT_NOT_NULL(test, mm->context.inval_log);
+	first = gen + 1;
+	gen = pmap_inval_publish(mm, &runs, 0, true, &nr);
+	KUNIT_EXPECT_EQ(test, nr, 4);
+	KUNIT_EXPECT_EQ(test, gen, first + 3);
+	KUNIT_EXPECT_EQ(test, atomic64_read(&mm->context.tlb_gen), gen);
+	for (; first <= gen; first++)
+		expect_found(test, mm->context.inval_log, first,
+			     runs.pir_ary[3 - (gen - first)], true);
+
+	/* What is not known is not published. */
+	gen = pmap_inval_publish(mm, NULL, 0, true, &nr);
+	KUNIT_EXPECT_EQ(test, nr, 1);
+	expect_missing(test, mm->context.inval_log, gen, PMAP_INVAL_PENDING);
+}
+
+/* Writers and readers of one small log, all at once. */
+#define RACE_GENS	200000
+
+struct race {
+	struct pmap_inval_log	log;
+	atomic64_t		gen;
+	atomic_t		left;
+	atomic_long_t		found;
+	atomic_long_t		wrong;
+};
+
+static u64 race_run(u64 gen)
+{
+	return gen * 0x9e3779b97f4a7c15ULL;
+}
+
+static int race_fn(void *data)
+{
+	struct race *r = data;
+	unsigned int i, back;
+	bool tables;
+	u64 gen, run;
+
+	while ((gen = atomic64_inc_return(&r->gen)) <= RACE_GENS) {
+		/* Now and then somebody is slow: a whole turn, or several. */
+		for (i = 0; gen % 61 == 0 && i < (gen & 1023); i++)
+			cpu_relax();
+		pmap_inval_log_write(&r->log, gen, race_run(gen), gen & 1);
+
+		for (back = 0; back < 4 && back < gen; back++) {
+			if (pmap_inval_log_read(&r->log, gen - back, &run, &tables) !=
+			    PMAP_INVAL_FOUND)
+				continue;
+			atomic_long_inc(&r->found);
+			if (run != race_run(gen - back) || tables != ((gen - back) & 1))
+				atomic_long_inc(&r->wrong);
+		}
+		if (gen % 1024 == 0)
+			cond_resched();
+	}
+	atomic_dec(&r->left);
+	while (!kthread_should_stop())
+		schedule_timeout_idle(1);
+	return 0;
+}
+
+static void log_is_not_torn(struct kunit *test)
+{
+	unsigned int i, nr = 2 * num_online_cpus();
+	struct task_struct **task;
+	struct race *r;
+
+	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
+	task = kunit_kcalloc(test, nr, sizeof(*task), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, r);
+	KUNIT_ASSERT_NOT_NULL(test, task);
+	log_debug_init(&r->log);
+
+	for (i = 0; i < nr; i++) {
+		task[i] = kthread_run(race_fn, r, "pmap_inval_kunit");
+		if (IS_ERR(task[i]))
+			break;
+		atomic_inc(&r->left);
+	}
+	while (atomic_read(&r->left))
+		schedule_timeout_idle(1);
+	while (i)
+		kthread_stop(task[--i]);
+
+	KUNIT_EXPECT_GT(test, atomic_long_read(&r->found), RACE_GENS / 2);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&r->wrong), 0);
+}
+
 /* Holds */
 
 static void held_cpus_stand_still(struct kunit *test)
@@ -921,7 +1346,7 @@ static void batch_changes_at_once(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	c->r.base = c->p.base;
 
-	for (round = 0; round < ROUNDS; round++) {
+	for (round = 0; round < ROUNDS && rounds < 20; round++) {
 		pages_restore(&c->p);
 		c->r.torn = 0;
 		reader_order(&c->r, ORDER_WATCH);
@@ -980,13 +1405,15 @@ static void cpu_that_does_not_come_backs_the_hold_out(struct kunit *test)
 {
 	struct ctx *c = ctx_init(test);
 	struct pmap_inval_info info;
+	unsigned long loops = c->r.loops;
 	unsigned int stale = 0;
 	bool held, off;
 
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	pages_go_stale(&c->p, &c->r);
 	reader_order(&c->r, ORDER_IRQS_OFF);
-	mdelay(2);
+	while (READ_ONCE(c->r.loops) == loops)
+		cond_resched();
 	pmap_inval_init(&info, PMAP_INVAL_HOLD);
 	add_pages(&info, &c->p, 0, 2);
 	held = pmap_inval_held(&info);
@@ -1031,6 +1458,11 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(what_cannot_be_recorded_is_full),
 	KUNIT_CASE(mode_is_latched),
 	KUNIT_CASE(full_gather_is_not_recorded),
+	KUNIT_CASE(log_has_what_was_written),
+	KUNIT_CASE(newer_generation_takes_the_slot),
+	KUNIT_CASE(claimed_slot_is_not_taken),
+	KUNIT_CASE(run_of_any_size_is_kept),
+	KUNIT_CASE_SLOW(log_is_not_torn),
 	KUNIT_CASE(this_cpu_invalidates_too),
 	KUNIT_CASE(stale_until_registered_and_flushed),
 	KUNIT_CASE(neighbours_survive_one_page),
@@ -1039,9 +1471,20 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(overflow_flushes_all),
 	KUNIT_CASE(add_all_flushes_all),
 	KUNIT_CASE(missed_generation_flushes_all),
+	KUNIT_CASE(published_generation_is_caught_up_with),
+	KUNIT_CASE(overwritten_generation_flushes_all),
+	KUNIT_CASE(pending_generation_is_left_to_its_owner),
+	KUNIT_CASE(reclaim_is_precise),
+	KUNIT_CASE(what_reclaim_has_not_flushed_is_flushed_precisely),
+	KUNIT_CASE(reclaim_after_an_unknown_flush_flushes_all),
+	KUNIT_CASE(reclaim_after_freed_tables_is_precise),
 	KUNIT_CASE(off_flushes_all),
 	KUNIT_CASE(one_kick_per_cpu),
 	KUNIT_CASE(lazy_cpu_is_not_kicked_and_catches_up),
+	KUNIT_CASE(lazy_cpu_catches_up_precisely),
+	KUNIT_CASE(lazy_cpu_that_missed_an_unknown_flush_flushes_all),
+	KUNIT_CASE(lazy_cpu_that_missed_freed_tables_flushes_all),
+	KUNIT_CASE(lazy_cpu_that_missed_much_flushes_all),
 	KUNIT_CASE(batch_mixes_address_spaces),
 	KUNIT_CASE(too_many_address_spaces_flush_all),
 	KUNIT_CASE(held_cpus_stand_still),

@@ -14,9 +14,9 @@
  *    unhooked has an invalidated address inside the span that it mapped. The
  *    flush of a dropped record is the one that the base would have done.
  *
- *  - A record describes the step from the generation before the one that its
- *    flush was given to that one, and nothing else. So a CPU may use it only
- *    if this is the one step that it is behind: pmap_inval_catch_up().
+ *  - A record describes the generations that its flush was given, and nothing
+ *    else. What else a CPU has missed is in the log of the mm, or it is not
+ *    known: pmap_inval_log.c.
  *
  *  - Page-table changes come before the increment of mm->context.tlb_gen, as
  *    for any other flush: flush_tlb_mm_runs().
@@ -56,6 +56,8 @@
 
 static_assert(PMAP_INVAL_MAXMM <= 1 << (PIR_SIZE_SHIFT - PIR_SLOT_SHIFT));
 static_assert(PUD_SHIFT - PMD_SHIFT == PIR_SIZE_BITS);
+static_assert(PMAP_INVAL_SLOT_MASK ==
+	      GENMASK_ULL(PIR_SIZE_SHIFT - 1, PIR_SLOT_SHIFT));
 
 /* On unless the command line or debugfs say otherwise. */
 DEFINE_STATIC_KEY_TRUE(pmap_inval_key);
@@ -110,7 +112,7 @@ unsigned long pmap_inval_run(u64 run, unsigned int slot, unsigned long *addr,
 	if ((run >> PIR_SLOT_SHIFT & (PMAP_INVAL_MAXMM - 1)) != slot)
 		return 0;
 
-	*addr = run >> PIR_PAGE_SHIFT << PAGE_SHIFT;
+	*addr = (s64)run >> PIR_PAGE_SHIFT << PAGE_SHIFT;
 	*shift = PAGE_SHIFT + (run >> PIR_SIZE_SHIFT & 3) * PIR_SIZE_BITS;
 	return run & PIR_COUNT_MAX;
 }
@@ -180,8 +182,8 @@ void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 		size = PAGE_SIZE;
 	}
 
-	/* Nothing leaf-like is that large or lives there. Never guess. */
-	if (WARN_ON_ONCE(shift > PUD_SHIFT || addr >= TASK_SIZE_MAX)) {
+	/* Nothing leaf-like is that large. Never guess. */
+	if (WARN_ON_ONCE(shift > PUD_SHIFT)) {
 		pmap_inval_drop(runs, PMAP_INVAL_OVERFLOW);
 		return;
 	}
@@ -235,8 +237,8 @@ enum pmap_inval_why pmap_inval_close(struct pmap_inval_runs *runs)
 }
 
 /* The slot of @mm in a batch, or PMAP_INVAL_MAXMM. */
-static unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
-				    const struct mm_struct *mm)
+unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
+			     const struct mm_struct *mm)
 {
 	unsigned int slot;
 
@@ -244,51 +246,6 @@ static unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
 		if (info->pmap[slot].mm == mm)
 			return slot;
 	return PMAP_INVAL_MAXMM;
-}
-
-/**
- * pmap_inval_catch_up() - bring this CPU's TLB up to date with the loaded mm
- * @f: the request
- * @mm: the loaded mm
- * @local_gen: the generation that this CPU has caught up to
- * @mm_gen: the latest generation of @mm, not older than the request's
- * @nr: set to the number of translations that were invalidated
- *
- * Precise if the request's own step is the only one that is missing. The
- * caller, flush_tlb_func(), says why that has to be so, with an example.
- *
- * Context: Interrupts off.
- * Return: true if the CPU is up to date with @mm_gen now. false if nothing was
- * done, and it takes a full flush.
- */
-bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
-			 u64 local_gen, u64 mm_gen, unsigned long *nr)
-{
-	unsigned int i, slot = f->slot, shift;
-	unsigned long addr, count;
-	u64 gen = f->new_tlb_gen;
-
-	if (!f->runs)
-		return false;
-
-	if (f->batch) {
-		slot = pmap_inval_slot(f->batch, mm);
-		if (slot == PMAP_INVAL_MAXMM)
-			return false;
-		gen = f->batch->pmap[slot].tlb_gen;
-	}
-
-	if (gen != local_gen + 1 || gen != mm_gen)
-		return false;
-
-	*nr = 0;
-	for (i = 0; i < f->runs->nr_pir; i++) {
-		count = pmap_inval_run(f->runs->pir_ary[i], slot, &addr, &shift);
-		*nr += count;
-		for (; count; count--, addr += 1UL << shift)
-			flush_tlb_one_user(addr);
-	}
-	return true;
 }
 
 /**
@@ -309,7 +266,7 @@ bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm,
 	 * Not a guess from its generation, which a CPU that is switching stores
 	 * too early: this CPU has run the function, and was told so by it.
 	 */
-	if (f->held && cpumask_test_cpu(cpu, f->held))
+	if (f->batch->held && cpumask_test_cpu(cpu, f->batch->held))
 		return false;
 
 	/* While switching, it may have state of either mm: assume the worst. */
@@ -371,9 +328,6 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
  */
 void pmap_inval_init(struct pmap_inval_info *info, unsigned int flags)
 {
-	/* What it stays at if there is no record. */
-	info->runs.why = PMAP_INVAL_ASKED;
-	info->runs.nr_pir = 0;
 	pmap_inval_begin(&info->runs);
 	pmap_inval_reset(&info->runs, false);
 	info->nr_mm = 0;
@@ -416,7 +370,8 @@ static void pmap_inval_add_mm(struct pmap_inval_info *info,
  *
  * Costs nothing but memory, however often a translation is registered. More
  * than the batch holds (%PMAP_INVAL_MAXPIR runs, tlb_single_page_flush_ceiling
- * translations, %PMAP_INVAL_MAXMM address spaces) make the flush a full one.
+ * translations, %PMAP_INVAL_MAXMM address spaces) make the flush a full one. If
+ * it is address spaces, secondary TLBs are not told: who has some takes fewer.
  *
  * With %PMAP_INVAL_HOLD, on return the CPUs that run @mm are in a rendezvous:
  * they neither use nor change its translations until pmap_inval_flush(), at
@@ -507,6 +462,7 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 		.new_tlb_gen	= TLB_GENERATION_INVALID,
 		.runs		= why == PMAP_INVAL_PRECISE ? &info->runs : NULL,
 		.batch		= info,
+		.nr_gens	= info->runs.on,
 		.initiating_cpu	= raw_smp_processor_id(),
 	};
 	unsigned long start, end;
@@ -514,15 +470,18 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 
 	/* The changes are visible before the generations are, and the kick. */
 	for (slot = 0; slot < info->nr_mm; slot++)
-		info->pmap[slot].tlb_gen = inc_mm_tlb_gen(info->pmap[slot].mm);
+		info->pmap[slot].tlb_gen =
+			pmap_inval_publish(info->pmap[slot].mm, f.runs, slot,
+					   false, &info->pmap[slot].nr_gens);
 
+	info->held = NULL;
 	if (pmap_inval_held(info)) {
 		/* The mask of who was held is this CPU's. */
 		preempt_disable();
 		info->cs.info = &f;
 		/* Who left it early has run the function, late; entries are atomic. */
 		cpusync_deinterlock(&info->cs);
-		f.held = cpusync_held_mask(&info->cs);
+		info->held = cpusync_held_mask(&info->cs);
 		flush_tlb_multi(cpu_online_mask, &f);
 		preempt_enable();
 	} else {

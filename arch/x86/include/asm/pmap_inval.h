@@ -26,6 +26,7 @@
 
 #include <linux/cpusync.h>
 #include <linux/jump_label.h>
+#include <linux/spinlock_types.h>
 #include <linux/types.h>
 
 struct flush_tlb_info;
@@ -34,7 +35,7 @@ struct mm_struct;
 /* Why a flush is precise, or full. Also the order of the tracepoints' words. */
 enum pmap_inval_why {
 	PMAP_INVAL_PRECISE,	/* exactly what was recorded */
-	PMAP_INVAL_RANGE,	/* one range, nothing was recorded */
+	PMAP_INVAL_RANGE,	/* one range: the record was dropped, or there is none */
 	PMAP_INVAL_ASKED,	/* the caller wants everything gone */
 	PMAP_INVAL_OVERFLOW,	/* more runs than fit */
 	PMAP_INVAL_CEILING,	/* above tlb_single_page_flush_ceiling */
@@ -51,6 +52,42 @@ enum pmap_inval_why {
  */
 #define PMAP_INVAL_MAXPIR	16
 #define PMAP_INVAL_MAXMM	4
+#define PMAP_INVAL_SLOT_MASK	GENMASK_ULL(16, 15)
+
+/*
+ * What a generation of an mm was about, see arch/x86/mm/pmap_inval_log.c. The
+ * @tag is the generation, times PMAP_INVAL_GEN, with flags.
+ */
+struct pmap_inval_slot {
+	u64 tag;
+	u64 run;
+};
+
+#define PMAP_INVAL_BUSY		BIT_ULL(0)	/* claimed, not published yet */
+#define PMAP_INVAL_TABLES	BIT_ULL(1)	/* page tables were freed */
+#define PMAP_INVAL_GEN		BIT_ULL(2)
+
+#define PMAP_INVAL_LOG_SLOTS	64
+
+struct pmap_inval_log {
+	struct pmap_inval_slot slot[PMAP_INVAL_LOG_SLOTS];
+#ifdef CONFIG_DEBUG_PMAP_INVAL
+	/* The same, kept in the plain way: under a lock, and for longer. */
+	raw_spinlock_t debug_lock;
+	struct {
+		u64 gen;
+		u64 run;
+		bool tables;
+	} debug[16 * PMAP_INVAL_LOG_SLOTS];
+#endif
+};
+
+/* What became of a generation. */
+enum pmap_inval_found {
+	PMAP_INVAL_FOUND,
+	PMAP_INVAL_PENDING,	/* it is not published, yet */
+	PMAP_INVAL_LOST,	/* a newer one is in its place */
+};
 
 /**
  * struct pmap_inval_runs - a list of runs that is being recorded
@@ -92,9 +129,11 @@ struct pmap_inval_runs {
  * @runs:	what was registered
  * @hold:	hold CPUs as they are needed. Cleared once they did not come
  * @cs:		the CPUs that are held
+ * @held:	in a flush, CPUs that are known to have done it, or NULL
  * @nr_mm:	number of address spaces in @pmap. More than fit:
  *		%PMAP_INVAL_MAXMM + 1, and then the flush is for all of them
- * @pmap:	each with the generation that its flush was given
+ * @pmap:	each with the last of the generations that its flush was given,
+ *		and their number
  *
  * Lives on the caller's stack. The caller keeps every mm alive until
  * pmap_inval_flush() has returned.
@@ -103,10 +142,12 @@ struct pmap_inval_info {
 	struct pmap_inval_runs	runs;
 	bool			hold;
 	struct cpusync		cs;
+	const struct cpumask	*held;
 	unsigned int		nr_mm;
 	struct {
 		struct mm_struct	*mm;
 		u64			tlb_gen;
+		u8			nr_gens;
 	} pmap[PMAP_INVAL_MAXMM];
 };
 
@@ -119,8 +160,18 @@ void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 enum pmap_inval_why pmap_inval_close(struct pmap_inval_runs *runs);
 unsigned long pmap_inval_run(u64 run, unsigned int slot, unsigned long *addr,
 			     unsigned int *shift);
+unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
+			     const struct mm_struct *mm);
+void pmap_inval_log_write(struct pmap_inval_log *log, u64 gen, u64 run,
+			  bool tables);
+enum pmap_inval_found pmap_inval_log_read(struct pmap_inval_log *log, u64 gen,
+					  u64 *run, bool *tables);
+u64 pmap_inval_publish(struct mm_struct *mm, const struct pmap_inval_runs *runs,
+		       unsigned int slot, bool tables, u8 *nr);
 bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
-			 u64 local_gen, u64 mm_gen, unsigned long *nr);
+			 u64 local_gen, u64 *mm_gen, unsigned long *nr);
+bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid, bool loaded,
+				u64 to);
 bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm,
 			int cpu);
 
@@ -138,10 +189,10 @@ static __always_inline void pmap_inval_reset(struct pmap_inval_runs *runs,
 					     bool drop)
 {
 	runs->recording	 = runs->on && !drop;
+	runs->why	 = runs->recording ? PMAP_INVAL_PRECISE : PMAP_INVAL_ASKED;
+	runs->nr_pir	 = 0;
 	if (!runs->on)
 		return;
-	runs->why	 = drop ? PMAP_INVAL_ASKED : PMAP_INVAL_PRECISE;
-	runs->nr_pir	 = 0;
 	runs->cur_slot	 = 0;
 	runs->cur_shift	 = 0;
 	runs->pir_npages = 0;
@@ -210,9 +261,8 @@ static inline bool pmap_inval_enabled(void)
 	return false;
 }
 
-static inline bool pmap_inval_catch_up(const struct flush_tlb_info *f,
-				       struct mm_struct *mm, u64 local_gen,
-				       u64 mm_gen, unsigned long *nr)
+static inline bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid,
+					      bool loaded, u64 to)
 {
 	return false;
 }
