@@ -14,7 +14,7 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare test open save check bisect models clean
+.PHONY: help deps compare test open save check bisect models mutants clean
 
 help:
 	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: a minute)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make check     patches, series file and mirrored files agree; with build/linux also style and docs'
 	@echo 'make bisect    every patch of the series builds, on and off, and boots'
 	@echo 'make models    verify the models with SPIN, and that weakened ones fail'
+	@echo 'make mutants   seeded faults: build each, and see that the test that it names fails'
 	@echo 'make deps      install what is missing (done by the others when needed)'
 	@echo 'make clean     remove build/; the cache outside the checkout stays'
 	@echo
@@ -52,6 +53,9 @@ bisect:
 
 models:
 	@scripts/models-run
+
+mutants:
+	@scripts/mutants-run
 
 clean:
 	rm -rf build
