@@ -14,7 +14,7 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare test open save check bisect models mutants clean
+.PHONY: help deps compare test open save check bisect models mutants torture rendezvous clean
 
 help:
 	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: a minute)'
@@ -23,6 +23,8 @@ help:
 	@echo 'make save      store the commits of build/linux as patches and mirrored files (KTREE=: of another tree)'
 	@echo 'make check     patches, series file and mirrored files agree; with build/linux also style and docs'
 	@echo 'make bisect    every patch of the series builds, on and off, and boots'
+	@echo 'make torture   a million rendezvous on 2, 4 and 8 vCPUs; resumes (RENDEZVOUS=: so many)'
+	@echo 'make rendezvous  what a rendezvous costs, next to a bare call and to stop_machine()'
 	@echo 'make models    verify the models with SPIN, and that weakened ones fail'
 	@echo 'make mutants   seeded faults: build each, and see that the test that it names fails'
 	@echo 'make deps      install what is missing (done by the others when needed)'
@@ -56,6 +58,12 @@ models:
 
 mutants:
 	@scripts/mutants-run
+
+torture:
+	@scripts/torture-run
+
+rendezvous:
+	@scripts/rendezvous-run
 
 clean:
 	rm -rf build

@@ -488,7 +488,12 @@ end:	do
 #ifdef LEAVE_MAIL
 		:: atomic { !seats() && (!mail[me] || crowded) -> crowded = false;
 #else
-		:: atomic { !seats() && !mail[me] ->
+		/* The next kick looks into the mail that is left: cpusync_come_back(). */
+		:: atomic { !seats() && (!mail[me] || (pending & BIT(me))) ->
+			if
+			:: mail[me] -> reached(10)
+			:: else
+			fi;
 #endif
 #if FINE || defined(CLEAR_AFTER_LOOK)
 			skip }
