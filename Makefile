@@ -14,7 +14,7 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare test open save check bisect models torture rendezvous clean
+.PHONY: help deps compare test open save check bisect models mutants torture rendezvous clean
 
 help:
 	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer, LONG=1: all)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make torture   a million rendezvous on 2, 4 and 8 vCPUs; resumes (RENDEZVOUS=: so many)'
 	@echo 'make rendezvous  what a rendezvous costs, next to a bare call and to stop_machine()'
 	@echo 'make models    verify the models with SPIN, and that weakened ones fail'
+	@echo 'make mutants   seeded faults: build each, and see that the test that it names fails'
 	@echo 'make deps      install what is missing (done by the others when needed)'
 	@echo 'make clean     remove build/; the cache outside the checkout stays'
 	@echo
@@ -54,6 +55,9 @@ bisect:
 
 models:
 	@scripts/models-run
+
+mutants:
+	@scripts/mutants-run
 
 torture:
 	@scripts/torture-run
