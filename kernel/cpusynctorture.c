@@ -15,7 +15,8 @@
  * CPUs looks whether they stand still and hold nobody themselves. Nothing is said
  * while CPUs are held: faults are counted, and judged at the end.
  *
- * It ends by itself after @rendezvous of them, or fails after @test_secs.
+ * It ends by itself after @rendezvous of them, and fails if it has not after
+ * @test_secs; with rendezvous=0 it goes on until then.
  */
 
 #define pr_fmt(fmt) fmt
@@ -51,7 +52,7 @@ torture_param(int, nthreads, IS_BUILTIN(CONFIG_CPUSYNC_TORTURE_TEST) ? 0 : -1,
 	      "# of initiators, -1 for one per online CPU, 0=disable");
 torture_param(int, onoff_holdoff, 0, "Time after boot before CPU hotplugs (s)");
 torture_param(int, onoff_interval, 0, "Time between CPU hotplugs (jiffies), 0=disable");
-torture_param(int, rendezvous, 100000, "# of rendezvous to make");
+torture_param(int, rendezvous, 100000, "# of rendezvous to make, 0=as many as come");
 torture_param(int, share, 0, "Holds that have to succeed, in percent of those tried");
 torture_param(int, stat_interval, 60, "Number of seconds between stats printk()s");
 torture_param(int, storm, 1, "# of threads that call functions everywhere");
@@ -78,6 +79,8 @@ struct invoker {
 	unsigned int		*ran;		/* [nr_cpu_ids] */
 	unsigned long		*turns;		/* [nr_cpu_ids] */
 
+	/* What counts as a rendezvous has another CPU in it. */
+	unsigned long		alone;
 	unsigned long		simple;
 	unsigned long		held;
 	unsigned long		added;
@@ -200,24 +203,6 @@ static void check_runs(struct invoker *i)
 	}
 }
 
-static void one_simple(struct invoker *i, struct torture_random_state *rand)
-{
-	bool sure = one_in(rand, 2);
-
-	random_mask(rand, i->mask);
-	ask(i, RELEASED);
-	cpumask_clear(i->sure);
-	if (sure) {
-		preempt_disable();
-		be_sure(i, i->mask);
-	}
-	cpusync_simple(i->mask, NULL, handler, i);
-	if (sure)
-		preempt_enable();
-	check_runs(i);
-	i->simple++;
-}
-
 static unsigned long all_runs(struct invoker *i)
 {
 	unsigned long n = 0;
@@ -226,6 +211,29 @@ static unsigned long all_runs(struct invoker *i)
 	for_each_possible_cpu(cpu)
 		n += READ_ONCE(i->ran[cpu]);
 	return n;
+}
+
+static void one_simple(struct invoker *i, struct torture_random_state *rand)
+{
+	bool sure = one_in(rand, 2);
+	int cpu;
+
+	random_mask(rand, i->mask);
+	ask(i, RELEASED);
+	cpumask_clear(i->sure);
+	if (sure) {
+		preempt_disable();
+		be_sure(i, i->mask);
+	}
+	cpu = raw_smp_processor_id();
+	cpusync_simple(i->mask, NULL, handler, i);
+	if (sure)
+		preempt_enable();
+	check_runs(i);
+	if (all_runs(i) > i->ran[cpu])
+		i->simple++;
+	else
+		i->alone++;
 }
 
 /* All are there, they stand still, nobody has run anything, or holds others. */
@@ -293,10 +301,13 @@ static void one_hold(struct invoker *i, struct torture_random_state *rand)
 		if (cpusync_deinterlock(&cs))
 			fault(LOST);
 		cpumask_copy(i->sure, cpusync_held_mask(&cs));
+		if (cpumask_empty(i->sure))
+			i->alone++;
+		else
+			i->held++;
 		if (cpumask_test_cpu(smp_processor_id(), i->mask))
 			cpumask_set_cpu(smp_processor_id(), i->sure);
 		cpumask_copy(i->mask, i->sure);
-		i->held++;
 		i->added += err_again == 1;
 	} else {
 		WRITE_ONCE(i->state, NOTHING);
@@ -637,6 +648,7 @@ static int cpusync_timing(void *unused)
 		if (!IS_ERR(busy[nr_busy]))
 			nr_busy++;
 	}
+	cpus_read_unlock();	/* stop_machine() takes it. */
 	schedule_timeout_uninterruptible(HZ / 10);
 	for (rep = 1; rep <= timing && !torture_must_stop(); rep++) {
 		time_kinds(rep, samples, column);
@@ -644,7 +656,6 @@ static int cpusync_timing(void *unused)
 	}
 	for (n = 0; n < nr_busy; n++)
 		kthread_stop(busy[n]);
-	cpus_read_unlock();
 out:
 	kvfree(samples);
 	kvfree(column);
@@ -660,6 +671,7 @@ static unsigned long sum_up(struct invoker *all)
 
 	memset(all, 0, sizeof(*all));
 	for (n = 0; invokers && n < nr_invokers; n++) {
+		all->alone += READ_ONCE(invokers[n].alone);
 		all->simple += READ_ONCE(invokers[n].simple);
 		all->held += READ_ONCE(invokers[n].held);
 		all->added += READ_ONCE(invokers[n].added);
@@ -685,8 +697,8 @@ static unsigned int print_stats(void)
 		n += count;
 	}
 	sum_up(&all);
-	pr_alert("cpusync-torture: simple %lu held %lu added %lu backed_out %lu add_backed_out %lu locks %ld storms %ld nmis %ld faults%s\n",
-		 all.simple, all.held, all.added, all.backed_out, all.add_backed_out,
+	pr_alert("cpusync-torture: simple %lu held %lu added %lu backed_out %lu add_backed_out %lu alone %lu locks %ld storms %ld nmis %ld faults%s\n",
+		 all.simple, all.held, all.added, all.backed_out, all.add_backed_out, all.alone,
 		 atomic_long_read(&nr_locks), atomic_long_read(&nr_storms),
 		 atomic_long_read(&nr_nmis), n ? text : " none");
 	pr_alert("cpusync-torture: ");
@@ -783,7 +795,7 @@ static int cpusync_end(void *unused)
 	while (!torture_must_stop()) {
 		schedule_timeout_interruptible(HZ / 4);
 		if (time_before(jiffies, end) && !READ_ONCE(timing_done) &&
-		    (timing > 0 || sum_up(&all) < rendezvous))
+		    (timing > 0 || !rendezvous || sum_up(&all) < rendezvous))
 			continue;
 		finish();
 		break;

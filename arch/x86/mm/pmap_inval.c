@@ -154,7 +154,7 @@ static bool pmap_inval_covered(struct pmap_inval_runs *runs, unsigned long start
 }
 
 /**
- * __pmap_inval_record() - record a change that does not continue the open run
+ * __pmap_inval_record() - record a change
  * @runs: the record
  * @addr: where the change begins
  * @size: bytes that changed
@@ -173,6 +173,13 @@ void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 			 unsigned long size, unsigned int shift)
 {
 	unsigned long span = 1UL << shift, start, end, left;
+
+	/* The common case continues the open run, and leaves its size alone. */
+	if (size >= span && shift == runs->cur_shift &&
+	    addr == runs->cur_end && addr + size <= runs->cur_limit) {
+		runs->cur_end = addr + size;
+		return;
+	}
 
 	if (size < span) {
 		if (pmap_inval_covered(runs, round_down(addr, span), span))

@@ -219,17 +219,9 @@ static __always_inline void pmap_inval_record(struct pmap_inval_runs *runs,
 					      unsigned long size,
 					      unsigned int shift)
 {
-	if (!runs->recording)
-		return;
-
-	/* The common case continues the open run, and leaves its size alone. */
-	if (size >= 1UL << shift && shift == runs->cur_shift &&
-	    addr == runs->cur_end && addr + size <= runs->cur_limit) {
-		runs->cur_end = addr + size;
-		return;
-	}
-
-	__pmap_inval_record(runs, addr, size, shift);
+	/* Small enough that the callers of this are inlined as before. */
+	if (runs->recording)
+		__pmap_inval_record(runs, addr, size, shift);
 }
 
 int pmap_inval_set_mode(const char *word);
