@@ -250,6 +250,7 @@ static void mode_is_latched(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("on"), 0);
 
 	/* Something may have changed unrecorded: no record for this one. */
+	pmap_inval_reset(&runs, false);
 	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
 	KUNIT_EXPECT_FALSE(test, runs.on);
 	KUNIT_EXPECT_FALSE(test, runs.recording);
@@ -257,6 +258,7 @@ static void mode_is_latched(struct kunit *test)
 	pmap_inval_begin(&runs);
 	pmap_inval_reset(&runs, false);
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("off"), 0);
+	pmap_inval_reset(&runs, false);
 	pmap_inval_record(&runs, SZ_4M, PAGE_SIZE, PAGE_SHIFT);
 	KUNIT_EXPECT_EQ(test, pmap_inval_close(&runs), PMAP_INVAL_PRECISE);
 	expect_run(test, &runs, 0, SZ_4M, 1, PAGE_SHIFT);
