@@ -14,7 +14,7 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare test open save check bisect models mutants torture rendezvous clean
+.PHONY: help deps compare test open save check bisect models mutants debug torture rendezvous clean
 
 help:
 	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer, LONG=1: all)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make rendezvous  what a rendezvous costs, next to a bare call and to stop_machine()'
 	@echo 'make models    verify the models with SPIN, and that weakened ones fail'
 	@echo 'make mutants   seeded faults: build each, and see that the test that it names fails'
+	@echo 'make debug     kernels with other options (UP, 32 bit, clang, RT, KASAN, KCSAN, ...) build and pass; resumes (ROW=: only these)'
 	@echo 'make deps      install what is missing (done by the others when needed)'
 	@echo 'make clean     remove build/; the cache outside the checkout stays'
 	@echo
@@ -58,6 +59,9 @@ models:
 
 mutants:
 	@scripts/mutants-run
+
+debug:
+	@scripts/debug-run $(ROW)
 
 torture:
 	@scripts/torture-run

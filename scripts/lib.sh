@@ -20,6 +20,7 @@ CACHE=${PMAP_INVAL_CACHE:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/pma
 PATCHES=$TOP/patches/$BASE
 BUILD=$TOP/build
 TREE=$BUILD/linux
+TEST_OUT=${TEST_OUT:-$BUILD/test}
 
 # Same input, same object, same compiler-cache key, wherever the checkout lies.
 export CCACHE_DIR=$CACHE/ccache CCACHE_BASEDIR=$TOP CCACHE_NOHASHDIR=1

@@ -46,7 +46,7 @@
 #define ROUNDS		20
 #define PATIENCE	800		/* ms: for what happens at once; less than BUDGET_AMPLE */
 #define OFF_AT_MOST	4000		/* ms: less than CSD lock debugging's 5 s */
-#define THREADS_AT_MOST	20000		/* ms */
+#define THREADS_AT_MOST	60000		/* ms: a virtual CPU may have half a real one */
 
 struct lab;
 

@@ -288,7 +288,8 @@ struct reader {
 	struct task_struct	*task;
 	struct mm_struct	*mm;
 	int			cpu;
-	enum { ORDER_IDLE, ORDER_READ, ORDER_SLEEP, ORDER_WATCH, ORDER_IRQS_OFF } order;
+	enum { ORDER_IDLE, ORDER_READ, ORDER_SLEEP, ORDER_WATCH, ORDER_IRQS_OFF,
+	       ORDER_AWAY } order;
 	unsigned long		addr;	/* what to read */
 	unsigned long		value;	/* and what it read */
 	unsigned long		base;	/* what to watch */
@@ -376,6 +377,13 @@ static int reader_fn(void *data)
 			while (READ_ONCE(r->order) == ORDER_IRQS_OFF)
 				cpu_relax();
 			local_irq_restore(flags);
+			break;
+		case ORDER_AWAY:
+			kthread_unuse_mm(r->mm);
+			WRITE_ONCE(r->loops, r->loops + 1);
+			while (reader_ordered(r) == ORDER_AWAY && !kthread_should_stop())
+				cond_resched();
+			kthread_use_mm(r->mm);
 			break;
 		case ORDER_IDLE:
 			break;
@@ -696,6 +704,26 @@ static void stale_until_registered_and_flushed(struct kunit *test)
 	expect_flushed(test, ctx_init(test), 0, flush_nothing);
 }
 
+/* Without a hold, the order of the two is free. */
+static void change_after_registration_is_flushed(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	struct pmap_inval_info info;
+	unsigned int round, stale = 0;
+
+	for (round = 0; round < 5; round++) {
+		pages_restore(&c->p);
+		pmap_inval_init(&info, 0);
+		add_pages(&info, &c->p, 0, 1);
+		reader_read(&c->r, page_addr(&c->p, 0));
+		page_change(&c->p, 0);
+		pmap_inval_flush(&info);
+		stale += reader_read(&c->r, page_addr(&c->p, 0)) != NEW;
+	}
+	ctx_done(c);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
 static void neighbours_survive_one_page(struct kunit *test)
 {
 	expect_flushed(test, ctx_init(test), BIT(3), flush_one);
@@ -963,6 +991,16 @@ static void flush_seventeen(struct pages *p)
 	flush_one(p);
 }
 
+/* A single generation, of more pages than a switch invalidates one by one. */
+static void flush_long_run(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	pmap_inval_add(&info, p->mm, page_addr(p, 0), NR_PAGES, PAGE_SHIFT);
+	pmap_inval_flush(&info);
+}
+
 static void lazy_cpu_catches_up_precisely(struct kunit *test)
 {
 	expect_flushed_lazily(test, GENMASK(7, 0), flush_eight_times);
@@ -981,6 +1019,11 @@ static void lazy_cpu_that_missed_freed_tables_flushes_all(struct kunit *test)
 static void lazy_cpu_that_missed_much_flushes_all(struct kunit *test)
 {
 	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_seventeen);
+}
+
+static void lazy_cpu_that_missed_a_long_run_flushes_all(struct kunit *test)
+{
+	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_long_run);
 }
 
 /* An mm of its own, with pages that have the same contents as the first. */
@@ -1046,8 +1089,9 @@ static void batch_mixes_address_spaces(struct kunit *test)
 	other->spare = c->p.spare;
 	r = kunit_kzalloc(test, sizeof(*r), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, r);
-	reader_start(test, r, other->mm, c->r.cpu);
+	/* This thread may have come to where the first reader was. */
 	migrate_disable();
+	reader_start(test, r, other->mm, cpumask_any_but(cpu_online_mask, smp_processor_id()));
 
 	for (round = 0; round < ROUNDS && !kept; round++) {
 		pages_restore(&c->p);
@@ -1417,10 +1461,14 @@ static void cpu_that_does_not_come_backs_the_hold_out(struct kunit *test)
 	while (READ_ONCE(c->r.loops) == loops)
 		cond_resched();
 	pmap_inval_init(&info, PMAP_INVAL_HOLD);
-	add_pages(&info, &c->p, 0, 2);
+	add_pages(&info, &c->p, 0, 1);
 	held = pmap_inval_held(&info);
 	off = irqs_disabled();
+	/* Now it would come, but this batch goes on without. */
 	reader_order(&c->r, ORDER_IDLE);
+	add_pages(&info, &c->p, 1, 1);
+	held |= pmap_inval_held(&info);
+	off |= irqs_disabled();
 	pmap_inval_flush(&info);
 	stale += reader_read(&c->r, page_addr(&c->p, 0)) != NEW;
 	stale += reader_read(&c->r, page_addr(&c->p, 1)) != NEW;
@@ -1428,6 +1476,60 @@ static void cpu_that_does_not_come_backs_the_hold_out(struct kunit *test)
 
 	KUNIT_EXPECT_FALSE(test, held);
 	KUNIT_EXPECT_FALSE(test, off);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+/* It is not among those that are held, and has what was there before. */
+static void cpu_that_comes_during_a_hold_is_kicked(struct kunit *test)
+{
+	unsigned int i, round, rounds = 0, stale = 0;
+	struct pmap_inval_info info;
+	unsigned long loops, value;
+	struct reader *late;
+	struct ctx *c;
+	bool held;
+	int cpu;
+
+	if (num_online_cpus() < 3)
+		kunit_skip(test, "needs 3 CPUs, one to hold and one that comes later");
+
+	late = kunit_kzalloc(test, sizeof(*late), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, late);
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	c = ctx_init(test);
+	for_each_online_cpu(cpu)
+		if (cpu != smp_processor_id() && cpu != c->r.cpu)
+			break;
+	reader_start(test, late, c->p.mm, cpu);
+
+	for (round = 0; round < ROUNDS && rounds < 5; round++) {
+		pages_restore(&c->p);
+		loops = READ_ONCE(late->loops);
+		reader_order(late, ORDER_AWAY);
+		while (READ_ONCE(late->loops) == loops)
+			cond_resched();
+
+		pmap_inval_init(&info, PMAP_INVAL_HOLD);
+		add_pages(&info, &c->p, 0, 1);
+		held = pmap_inval_held(&info);
+		if (held) {
+			late->addr = page_addr(&c->p, 0);
+			reader_order(late, ORDER_READ);
+			for (i = 0; i < 100000 && reader_ordered(late) != ORDER_IDLE; i++)
+				udelay(1);
+			held = reader_ordered(late) == ORDER_IDLE;
+			page_change(&c->p, 0);
+		}
+		pmap_inval_flush(&info);
+		value = reader_read(late, page_addr(&c->p, 0));
+		if (!held)
+			continue;
+		rounds++;
+		stale += value != NEW;
+	}
+	ctx_done(c);
+
+	KUNIT_EXPECT_GT_MSG(test, rounds, 0, "never held within the budget, and read by a third");
 	KUNIT_EXPECT_EQ(test, stale, 0);
 }
 
@@ -1467,6 +1569,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE_SLOW(log_is_not_torn),
 	KUNIT_CASE(this_cpu_invalidates_too),
 	KUNIT_CASE(stale_until_registered_and_flushed),
+	KUNIT_CASE(change_after_registration_is_flushed),
 	KUNIT_CASE(neighbours_survive_one_page),
 	KUNIT_CASE(sixteen_distant_pages_go_the_others_stay),
 	KUNIT_CASE(batch_can_be_used_again),
@@ -1487,12 +1590,14 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(lazy_cpu_that_missed_an_unknown_flush_flushes_all),
 	KUNIT_CASE(lazy_cpu_that_missed_freed_tables_flushes_all),
 	KUNIT_CASE(lazy_cpu_that_missed_much_flushes_all),
+	KUNIT_CASE(lazy_cpu_that_missed_a_long_run_flushes_all),
 	KUNIT_CASE(batch_mixes_address_spaces),
 	KUNIT_CASE(too_many_address_spaces_flush_all),
 	KUNIT_CASE(held_cpus_stand_still),
 	KUNIT_CASE(batch_changes_at_once),
 	KUNIT_CASE(refused_hold_still_flushes),
 	KUNIT_CASE(cpu_that_does_not_come_backs_the_hold_out),
+	KUNIT_CASE(cpu_that_comes_during_a_hold_is_kicked),
 	{}
 };
 
