@@ -366,6 +366,12 @@ static bool cpusync_come_back(struct cpusync_box *box, u64 until)
 	return (s64)(cpusync_clock() - until) >= 0 && test_bit(0, &box->pending);
 }
 
+/* Mail comes at any time: what one look misses, the next one finds. */
+static unsigned int cpusync_next_mail(const struct cpusync_box *box, int cpu)
+{
+	return data_race(cpumask_next(cpu, box->mail));
+}
+
 /* The kick: look into the mailbox, and stay as long as somebody wants it. */
 static void cpusync_kick(void *unused)
 {
@@ -382,7 +388,8 @@ static void cpusync_kick(void *unused)
 
 	this_cpu_write(cpusync_inside, true);
 	do {
-		for_each_cpu(cpu, box->mail) {
+		for (cpu = cpusync_next_mail(box, -1); cpu < nr_cpu_ids;
+		     cpu = cpusync_next_mail(box, cpu)) {
 			if (nr == CPUSYNC_SEATS || cpusync_come_back(box, until))
 				break;
 			if (cpumask_test_and_clear_cpu(cpu, box->mail))	/* CS:B */
@@ -397,7 +404,8 @@ static void cpusync_kick(void *unused)
 		}
 		cpu_relax();
 		/* Nobody would come back for mail that there was no seat for. */
-	} while (nr || !(cpumask_empty(box->mail) || cpusync_come_back(box, until)));
+	} while (nr || !(cpusync_next_mail(box, -1) >= nr_cpu_ids ||
+			 cpusync_come_back(box, until)));
 	this_cpu_write(cpusync_inside, false);
 
 	count_one(kicks);
