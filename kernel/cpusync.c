@@ -366,9 +366,9 @@ static bool cpusync_come_back(struct cpusync_box *box, u64 until)
 	return (s64)(cpusync_clock() - until) >= 0 && test_bit(0, &box->pending);
 }
 
-/* Mail comes at any time: what one look misses, the next one finds. */
 static unsigned int cpusync_next_mail(const struct cpusync_box *box, int cpu)
 {
+	/* Mail comes at any time: what one look misses, the next one finds. */
 	return data_race(cpumask_next(cpu, box->mail));
 }
 
