@@ -27,6 +27,8 @@
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 
+#include <trace/events/cpusync.h>
+
 #include <asm/hardirq.h>
 #include <asm/pmap_inval.h>
 #include <asm/tlb.h>
@@ -289,10 +291,11 @@ struct reader {
 	struct mm_struct	*mm;
 	int			cpu;
 	enum { ORDER_IDLE, ORDER_READ, ORDER_SLEEP, ORDER_WATCH, ORDER_IRQS_OFF,
-	       ORDER_AWAY } order;
+	       ORDER_AWAY, ORDER_WRITE } order;
 	unsigned long		addr;	/* what to read */
 	unsigned long		value;	/* and what it read */
 	unsigned long		base;	/* what to watch */
+	struct mm_struct	*other;	/* what to run while away, if anything */
 	unsigned long		loops;
 	unsigned long		torn;	/* sets of pages that were half changed */
 };
@@ -340,6 +343,22 @@ static void reader_watch(struct reader *r)
 	WRITE_ONCE(r->loops, r->loops + 1);
 }
 
+/* Write to all pages of a page table while nobody can come in between. */
+static void reader_write(struct reader *r)
+{
+	unsigned long addr, flags, value = OLD, nr = 0, failed = 0;
+
+	local_irq_save(flags);
+	for (addr = r->base; addr < ALIGN(r->base + 1, PMD_SIZE); addr += STRIDE) {
+		nr++;
+		failed += !!copy_to_user_nofault((void __user *)addr, &value, sizeof(value));
+	}
+	local_irq_restore(flags);
+
+	r->torn += failed && failed != nr;
+	WRITE_ONCE(r->loops, r->loops + 1);
+}
+
 /* What one side did before it changes the order, the other sees. */
 static void reader_order(struct reader *r, int order)
 {
@@ -371,6 +390,9 @@ static int reader_fn(void *data)
 		case ORDER_WATCH:
 			reader_watch(r);
 			break;
+		case ORDER_WRITE:
+			reader_write(r);
+			break;
 		case ORDER_IRQS_OFF:
 			local_irq_save(flags);
 			WRITE_ONCE(r->loops, r->loops + 1);
@@ -380,9 +402,13 @@ static int reader_fn(void *data)
 			break;
 		case ORDER_AWAY:
 			kthread_unuse_mm(r->mm);
+			if (r->other)
+				kthread_use_mm(r->other);
 			WRITE_ONCE(r->loops, r->loops + 1);
 			while (reader_ordered(r) == ORDER_AWAY && !kthread_should_stop())
 				cond_resched();
+			if (r->other)
+				kthread_unuse_mm(r->other);
 			kthread_use_mm(r->mm);
 			break;
 		case ORDER_IDLE:
@@ -1479,15 +1505,19 @@ static void cpu_that_does_not_come_backs_the_hold_out(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, stale, 0);
 }
 
-/* It is not among those that are held, and has what was there before. */
-static void cpu_that_comes_during_a_hold_is_kicked(struct kunit *test)
+/*
+ * A CPU that is not among those that are held begins to run the mm, coming from
+ * @other or from lazy TLB mode. It gets there after the hold, and sees what was
+ * changed by then.
+ */
+static void expect_kept_out(struct kunit *test, struct mm_struct *other)
 {
-	unsigned int i, round, rounds = 0, stale = 0;
+	unsigned int i, round, rounds = 0, early = 0, stale = 0;
 	struct pmap_inval_info info;
-	unsigned long loops, value;
 	struct reader *late;
+	unsigned long loops;
 	struct ctx *c;
-	bool held;
+	bool came;
 	int cpu;
 
 	if (num_online_cpus() < 3)
@@ -1495,6 +1525,7 @@ static void cpu_that_comes_during_a_hold_is_kicked(struct kunit *test)
 
 	late = kunit_kzalloc(test, sizeof(*late), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, late);
+	late->other = other;
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	c = ctx_init(test);
 	for_each_online_cpu(cpu)
@@ -1511,26 +1542,157 @@ static void cpu_that_comes_during_a_hold_is_kicked(struct kunit *test)
 
 		pmap_inval_init(&info, PMAP_INVAL_HOLD);
 		add_pages(&info, &c->p, 0, 1);
-		held = pmap_inval_held(&info);
-		if (held) {
+		came = false;
+		if (pmap_inval_held(&info)) {
 			late->addr = page_addr(&c->p, 0);
 			reader_order(late, ORDER_READ);
-			for (i = 0; i < 100000 && reader_ordered(late) != ORDER_IDLE; i++)
+			for (i = 0; i < 100000 && !came; i++) {
 				udelay(1);
-			held = reader_ordered(late) == ORDER_IDLE;
+				came = !per_cpu(cpu_tlbstate_shared.is_lazy, cpu) &&
+				       per_cpu(cpu_tlbstate.loaded_mm, cpu) != other;
+			}
+			/* Time enough to read, if it could. */
+			for (i = 0; came && i < 2000; i++)
+				udelay(1);
+			early += reader_ordered(late) == ORDER_IDLE;
 			page_change(&c->p, 0);
+		} else {
+			reader_order(late, ORDER_IDLE);
 		}
 		pmap_inval_flush(&info);
-		value = reader_read(late, page_addr(&c->p, 0));
-		if (!held)
+		while (reader_ordered(late) != ORDER_IDLE)
+			cond_resched();
+		if (!came)
 			continue;
 		rounds++;
-		stale += value != NEW;
+		stale += late->value != NEW;
 	}
 	ctx_done(c);
 
-	KUNIT_EXPECT_GT_MSG(test, rounds, 0, "never held within the budget, and read by a third");
+	KUNIT_EXPECT_GT_MSG(test, rounds, 0, "never held within the budget while a third came");
+	KUNIT_EXPECT_EQ_MSG(test, early, 0, "ran the mm during a hold");
 	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+static void cpu_that_leaves_lazy_mode_waits_for_a_hold(struct kunit *test)
+{
+	expect_kept_out(test, NULL);
+}
+
+static void cpu_that_switches_waits_for_a_hold(struct kunit *test)
+{
+	struct pages *other = kunit_kzalloc(test, sizeof(*other), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	other_pages_init(test, other);
+	expect_kept_out(test, other->mm);
+}
+
+/* Is the replaced entry returned as the CPUs have left it, and gone from them? */
+static void entry_is_replaced_and_compared(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned long addr = page_addr(&c->p, 0), stale = 0;
+	pte_t *ptep = pte_offset_kernel(pmd_off(c->p.mm, addr), addr);
+	pte_t young, old, was, spare;
+	bool same, other;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	spare = mk_pte(c->p.spare, vm_get_page_prot(VM_READ));
+	reader_read(&c->r, addr);
+	old = READ_ONCE(*ptep);
+	young = pte_mkyoung(pte_mkdirty(pte_wrprotect(old)));
+
+	was = pmap_inval_replace_pte(c->p.mm, addr, ptep, spare);
+	stale += reader_read(&c->r, addr) != NEW;
+	spare = READ_ONCE(*ptep);
+	other = pmap_inval_cmpset_pte(c->p.mm, addr, ptep, young, old);
+	same = pmap_inval_cmpset_pte(c->p.mm, addr, ptep, spare, old);
+	stale += reader_read(&c->r, addr) != OLD;
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ(test, native_pte_val(was), native_pte_val(old));
+	KUNIT_EXPECT_FALSE_MSG(test, other, "replaced what was not there");
+	KUNIT_EXPECT_TRUE(test, same);
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+static void count_hold(void *data, smp_call_func_t func,
+		       const struct cpumask *mask, u64 wait, u64 held,
+		       unsigned int lost)
+{
+	if (func == flush_tlb_held)
+		(*(unsigned long *)data)++;
+}
+
+/* As mprotect() does it, for one page table. */
+static void protect(struct mm_struct *mm, unsigned long addr, bool writable)
+{
+	struct vm_area_struct *vma;
+	struct mmu_gather tlb;
+
+	mmap_write_lock(mm);
+	vma = vma_lookup(mm, addr);
+	vma_start_write(vma);
+	if (writable)
+		vm_flags_set(vma, VM_WRITE);
+	else
+		vm_flags_clear(vma, VM_WRITE);
+	vma_set_page_prot(vma);
+	tlb_gather_mmu(&tlb, mm);
+	change_protection(&tlb, vma, addr, addr + PMD_SIZE,
+			  writable ? MM_CP_TRY_CHANGE_WRITABLE : 0);
+	tlb_finish_mmu(&tlb);
+	mmap_write_unlock(mm);
+}
+
+/* A writer may write to all pages of a page table, or to none, all the time. */
+static void protection_changes_at_once(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	unsigned long base = ALIGN(c->p.base, PMD_SIZE), first;
+	unsigned long holds = 0, before, loops;
+	unsigned int round, rounds = 0, torn = 0, late = 0, lost = 0, i;
+	struct mm_struct *mm = c->p.mm;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	KUNIT_ASSERT_EQ(test, register_trace_cpusync_hold(count_hold, &holds), 0);
+	first = c->p.base + roundup(base - c->p.base, STRIDE);
+	c->r.base = first;
+
+	for (round = 0; round < ROUNDS && rounds < 20; round++) {
+		for (i = 0; i < 2; i++) {
+			c->r.torn = 0;
+			reader_order(&c->r, ORDER_WRITE);
+			loops = READ_ONCE(c->r.loops);
+			while (READ_ONCE(c->r.loops) == loops)
+				cond_resched();
+
+			before = holds;
+			protect(mm, base, i);
+			loops = READ_ONCE(c->r.loops);
+			while (READ_ONCE(c->r.loops) < loops + 2)
+				cond_resched();
+			reader_order(&c->r, ORDER_IDLE);
+			/* The read waits for what the reader is still doing. */
+			reader_read(&c->r, first);
+			if (holds != before + 1)
+				continue;
+			rounds++;
+			torn += c->r.torn;
+			late += !i && !copy_to_user_nofault((void __user *)first, &loops, sizeof(loops));
+			lost += i && copy_to_user_nofault((void __user *)first, &loops, sizeof(loops));
+		}
+	}
+	protect(mm, base, true);
+	unregister_trace_cpusync_hold(count_hold, &holds);
+	tracepoint_synchronize_unregister();
+	ctx_done(c);
+
+	KUNIT_EXPECT_GT_MSG(test, rounds, 0, "never held within the budget");
+	KUNIT_EXPECT_EQ_MSG(test, torn, 0, "a writer saw a part of it");
+	KUNIT_EXPECT_EQ(test, late, 0);
+	KUNIT_EXPECT_EQ(test, lost, 0);
 }
 
 /* Every case leaves the CPU, and the mode, as it was. */
@@ -1597,7 +1759,10 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(batch_changes_at_once),
 	KUNIT_CASE(refused_hold_still_flushes),
 	KUNIT_CASE(cpu_that_does_not_come_backs_the_hold_out),
-	KUNIT_CASE(cpu_that_comes_during_a_hold_is_kicked),
+	KUNIT_CASE(cpu_that_leaves_lazy_mode_waits_for_a_hold),
+	KUNIT_CASE(cpu_that_switches_waits_for_a_hold),
+	KUNIT_CASE(entry_is_replaced_and_compared),
+	KUNIT_CASE(protection_changes_at_once),
 	{}
 };
 

@@ -34,6 +34,7 @@
 
 #include <linux/debugfs.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -61,7 +62,9 @@ static_assert(PMAP_INVAL_SLOT_MASK ==
 
 /* On unless the command line or debugfs say otherwise. */
 DEFINE_STATIC_KEY_TRUE(pmap_inval_key);
-static DEFINE_STATIC_KEY_FALSE(pmap_inval_hold_key);
+DEFINE_STATIC_KEY_FALSE(pmap_inval_hold_key);
+/* On for at least as long as there can be a hold. */
+DEFINE_STATIC_KEY_FALSE(pmap_inval_switch_key);
 
 /*
  * Drop the record. Its flush falls back to the range of the base, or to
@@ -263,18 +266,10 @@ unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
  *
  * Return: false if the request is known not to concern the CPU, any more.
  */
-bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm,
-			int cpu)
+bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm)
 {
 	if (!f->batch)
 		return true;
-
-	/*
-	 * Not a guess from its generation, which a CPU that is switching stores
-	 * too early: this CPU has run the function, and was told so by it.
-	 */
-	if (f->batch->held && cpumask_test_cpu(cpu, f->batch->held))
-		return false;
 
 	/* While switching, it may have state of either mm: assume the worst. */
 	return mm == LOADED_MM_SWITCHING ||
@@ -297,9 +292,89 @@ static bool pmap_inval_hold_cond(int cpu, void *data)
 }
 
 /*
- * Hold the CPUs that run @mm, in addition to those that are held already.
- * After one failure the batch goes on without: the hold is gone, and whoever
- * relies on it asks pmap_inval_held() each time.
+ * With all CPUs held that run the address spaces of the batch, keep others from
+ * beginning to. Return false if one has begun in the meantime.
+ *
+ *	pmap_inval_keep_out()		switch_mm_irqs_off()
+ *
+ *	inval_holds++			loaded_mm = SWITCHING, set mm_cpumask,
+ *					or is_lazy = false
+ *	smp_mb()	// HOLD:A	smp_mb()			// HOLD:A
+ *	look at mm_cpumask,		wait for inval_holds <= 0	// HOLD:B
+ *	loaded_mm, is_lazy		load tlb_gen, write CR3
+ *
+ * This way the CPU waits, or is seen here. It waits with its rq->lock taken and
+ * interrupts off, so that whoever keeps it waiting must not be interrupted, nor
+ * wait for anything, until pmap_inval_let_in().
+ */
+static bool pmap_inval_keep_out(struct pmap_inval_info *info)
+{
+	const struct cpumask *held = cpusync_held_mask(&info->cs);
+	int cpu, self = smp_processor_id();
+	unsigned int slot;
+
+	/* Interrupts are off, for which pmap_inval_set_mode() waits. */
+	if (!static_key_enabled(&pmap_inval_hold_key))
+		return false;
+
+	for (slot = 0; slot < info->nr_mm; slot++) {
+		info->kept_out++;
+		if (atomic_inc_return(&info->pmap[slot].mm->context.inval_holds) < 0)
+			return false;
+	}
+	smp_mb__after_atomic();					/* HOLD:A */
+
+	for (slot = 0; slot < info->nr_mm; slot++) {
+		for_each_cpu_andnot(cpu, mm_cpumask(info->pmap[slot].mm), held) {
+			if (cpu != self && pmap_inval_hold_cond(cpu, info))
+				return false;
+		}
+	}
+	return true;
+}
+
+/*
+ * Whoever goes on sees what was changed, and its generation. Return true if
+ * somebody has not waited for that, and has to be told.
+ */
+static bool pmap_inval_let_in(struct pmap_inval_info *info)
+{
+	struct mm_struct *mm;
+	bool left = false;
+
+	while (info->kept_out) {
+		mm = info->pmap[--info->kept_out].mm;
+		left |= atomic_dec_return(&mm->context.inval_holds) < 0; /* HOLD:B */
+	}
+	return left;
+}
+
+/*
+ * Called by a CPU that is about to run @mm and has said so, with interrupts off.
+ *
+ * If the initiator has died, it must not take others along. So an oops anywhere
+ * ends the wait, and all holds of this mm from now on: the counter stays
+ * negative. An initiator that is alive sees that, or this CPU sees the
+ * generation that it has published before.
+ */
+void __pmap_inval_wait(struct mm_struct *mm)
+{
+	smp_mb();						/* HOLD:A */
+	while (atomic_read_acquire(&mm->context.inval_holds) > 0) { /* HOLD:B */
+		if (unlikely(oops_in_progress)) {
+			atomic_or(INT_MIN, &mm->context.inval_holds);
+			smp_mb__after_atomic();			/* HOLD:B */
+			return;
+		}
+		cpu_relax();
+	}
+}
+
+/*
+ * Hold the CPUs that run @mm, in addition to those that are held already, and
+ * keep others from beginning to run it. After one failure the batch goes on
+ * without: the hold is gone, and whoever relies on it asks pmap_inval_held()
+ * each time.
  */
 static void pmap_inval_interlock(struct pmap_inval_info *info,
 				 struct mm_struct *mm)
@@ -307,13 +382,23 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
 	/* For those that are let go early: catch up, whatever there is. */
 	struct flush_tlb_info f = { .end = TLB_FLUSH_ALL };
 
+	/* Nobody has begun to run it since. */
+	if (pmap_inval_slot(info, mm) < info->kept_out)
+		return;
+
+	/* More CPUs: until they are there, interrupts are on. */
+	pmap_inval_let_in(info);
+
 	/*
 	 * INVLPGB does not ask for cooperation, so there is none to suspend.
 	 * And one mm too many ends in a flush that needs interrupts.
 	 */
 	if (!mm_global_asid(mm) && info->nr_mm <= PMAP_INVAL_MAXMM &&
-	    cpusync_interlock(&info->cs, mm_cpumask(mm)) >= 0)
+	    cpusync_interlock(&info->cs, mm_cpumask(mm)) >= 0 &&
+	    pmap_inval_keep_out(info))
 		return;
+
+	pmap_inval_let_in(info);
 
 	info->hold = false;
 	if (cpusync_held(&info->cs)) {
@@ -338,6 +423,7 @@ void pmap_inval_init(struct pmap_inval_info *info, unsigned int flags)
 	pmap_inval_begin(&info->runs);
 	pmap_inval_reset(&info->runs, false);
 	info->nr_mm = 0;
+	info->kept_out = 0;
 	info->hold = flags & PMAP_INVAL_HOLD &&
 		     static_branch_unlikely(&pmap_inval_hold_key);
 	cpusync_init(&info->cs, pmap_inval_hold_cond, flush_tlb_held, info);
@@ -382,10 +468,15 @@ static void pmap_inval_add_mm(struct pmap_inval_info *info,
  *
  * With %PMAP_INVAL_HOLD, on return the CPUs that run @mm are in a rendezvous:
  * they neither use nor change its translations until pmap_inval_flush(), at
- * which they see all changes at once. A CPU that starts to run @mm later is not
- * among them, so changes are still made with atomic exchanges. It costs nothing
- * for CPUs that are held already; if others have to be added, what was read
- * before has to be read again. If not all of them come in time, none is held,
+ * which they see all changes at once. A CPU that wants to run @mm meanwhile
+ * waits in switch_mm_irqs_off(). So entries can be changed with plain loads and
+ * stores: no dirty bit is set in between, though an accessed bit may be, by
+ * speculation, and is then lost. Not on an mm with mmu_notifiers, whose devices
+ * go on.
+ *
+ * It costs nothing for an @mm whose CPUs are held already. With another one,
+ * CPUs may have to be added, and what was read before has to be read again. If
+ * not all of them come in time, or one has just begun to run @mm, none is held,
  * and pmap_inval_held() says so.
  *
  * Context: Any, as long as one task uses @info. To hold, task context with
@@ -459,7 +550,8 @@ static void pmap_inval_flush_mm(struct pmap_inval_info *info, unsigned int slot)
  * loaded. Back ends that know nothing of batches see the request that reclaim
  * sends, for everything that has fallen behind.
  *
- * CPUs that are held do it when they are let go. The kick is for the rest.
+ * CPUs that are held do it when they are let go, and nobody else runs one of
+ * the address spaces then: pmap_inval_keep_out().
  */
 static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 {
@@ -474,6 +566,7 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 	};
 	unsigned long start, end;
 	unsigned int slot;
+	bool kick;
 
 	/* The changes are visible before the generations are, and the kick. */
 	for (slot = 0; slot < info->nr_mm; slot++)
@@ -481,19 +574,14 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 			pmap_inval_publish(info->pmap[slot].mm, f.runs, slot,
 					   false, &info->pmap[slot].nr_gens);
 
-	info->held = NULL;
+	kick = true;
 	if (pmap_inval_held(info)) {
-		/* The mask of who was held is this CPU's. */
-		preempt_disable();
+		kick = pmap_inval_let_in(info);
 		info->cs.info = &f;
-		/* Who left it early has run the function, late; entries are atomic. */
 		cpusync_deinterlock(&info->cs);
-		info->held = cpusync_held_mask(&info->cs);
-		flush_tlb_multi(cpu_online_mask, &f);
-		preempt_enable();
-	} else {
-		flush_tlb_multi(cpu_online_mask, &f);
 	}
+	if (kick)
+		flush_tlb_multi(cpu_online_mask, &f);
 
 	trace_pmap_inval_flush(NULL, 0, cpu_online_mask, info->runs.nr_pir,
 			       f.runs ? info->runs.pir_npages : TLB_FLUSH_ALL,
@@ -551,6 +639,76 @@ void pmap_inval_flush(struct pmap_inval_info *info)
 }
 EXPORT_SYMBOL_GPL(pmap_inval_flush);
 
+/*
+ * Not if somebody counts entries as they are exchanged, or if somebody else
+ * than CPUs sets bits in them: devices come with mmu_notifiers, which takes the
+ * mmap_lock. And a single CPU has nobody to hold.
+ */
+bool __pmap_inval_hold_possible(struct mm_struct *mm)
+{
+	return !IS_ENABLED(CONFIG_PAGE_TABLE_CHECK) &&
+	       !cpu_feature_enabled(X86_FEATURE_XENPV) &&
+	       !mm_has_notifiers(mm) && !mm_global_asid(mm) &&
+	       cpumask_any_but(mm_cpumask(mm), raw_smp_processor_id()) < nr_cpu_ids;
+}
+
+/**
+ * pmap_inval_replace_pte() - replace an entry that CPUs may be using
+ * @mm: the address space
+ * @addr: user address that @ptep translates
+ * @ptep: the entry
+ * @pte: its new value
+ *
+ * When it returns, the old entry is in no TLB any more, and what it returns is
+ * what the last of its users has left in it. If the CPUs that run @mm could be
+ * held, nobody has seen anything in between.
+ *
+ * Context: As for pmap_inval_add(). The page-table lock is held.
+ * Return: the entry that was replaced.
+ */
+pte_t pmap_inval_replace_pte(struct mm_struct *mm, unsigned long addr,
+			     pte_t *ptep, pte_t pte)
+{
+	struct pmap_inval_info info;
+	pte_t old;
+
+	pmap_inval_init(&info, PMAP_INVAL_HOLD);
+	pmap_inval_add(&info, mm, addr, 1, PAGE_SHIFT);
+	old = native_make_pte(xchg(&ptep->pte, native_pte_val(pte)));
+	pmap_inval_flush(&info);
+	return old;
+}
+EXPORT_SYMBOL_GPL(pmap_inval_replace_pte);
+
+/**
+ * pmap_inval_cmpset_pte() - replace an entry if it is what it was
+ * @mm: the address space
+ * @addr: user address that @ptep translates
+ * @ptep: the entry
+ * @old: its value when it was looked at
+ * @pte: its new value
+ *
+ * An accessed or dirty bit that a CPU has set since then makes it fail.
+ * The translation is invalidated in both cases.
+ *
+ * Context: As for pmap_inval_replace_pte().
+ * Return: has it been replaced?
+ */
+bool pmap_inval_cmpset_pte(struct mm_struct *mm, unsigned long addr,
+			   pte_t *ptep, pte_t old, pte_t pte)
+{
+	pteval_t val = native_pte_val(old);
+	struct pmap_inval_info info;
+	bool done;
+
+	pmap_inval_init(&info, PMAP_INVAL_HOLD);
+	pmap_inval_add(&info, mm, addr, 1, PAGE_SHIFT);
+	done = try_cmpxchg(&ptep->pte, &val, native_pte_val(pte));
+	pmap_inval_flush(&info);
+	return done;
+}
+EXPORT_SYMBOL_GPL(pmap_inval_cmpset_pte);
+
 /* Switches: a boot parameter, and a file to compare within one boot. */
 
 static const char * const pmap_inval_modes[] = { "off", "on", "hold" };
@@ -585,10 +743,15 @@ int pmap_inval_set_mode(const char *word)
 		static_branch_enable(&pmap_inval_key);
 	else
 		static_branch_disable(&pmap_inval_key);
-	if (mode == 2)
+	if (mode == 2) {
+		static_branch_enable(&pmap_inval_switch_key);
 		static_branch_enable(&pmap_inval_hold_key);
-	else
+	} else if (static_key_enabled(&pmap_inval_hold_key)) {
 		static_branch_disable(&pmap_inval_hold_key);
+		/* Holds that have not seen it have preemption disabled. */
+		synchronize_rcu();
+		static_branch_disable(&pmap_inval_switch_key);
+	}
 	return 0;
 }
 

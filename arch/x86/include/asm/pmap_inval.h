@@ -128,8 +128,8 @@ struct pmap_inval_runs {
  * struct pmap_inval_info - a batch of translations that are about to change
  * @runs:	what was registered
  * @hold:	hold CPUs as they are needed. Cleared once they did not come
+ * @kept_out:	to so many address spaces of @pmap no CPU can switch
  * @cs:		the CPUs that are held
- * @held:	in a flush, CPUs that are known to have done it, or NULL
  * @nr_mm:	number of address spaces in @pmap. More than fit:
  *		%PMAP_INVAL_MAXMM + 1, and then the flush is for all of them
  * @pmap:	each with the last of the generations that its flush was given,
@@ -141,8 +141,8 @@ struct pmap_inval_runs {
 struct pmap_inval_info {
 	struct pmap_inval_runs	runs;
 	bool			hold;
+	u8			kept_out;
 	struct cpusync		cs;
-	const struct cpumask	*held;
 	unsigned int		nr_mm;
 	struct {
 		struct mm_struct	*mm;
@@ -154,6 +154,8 @@ struct pmap_inval_info {
 #ifdef CONFIG_X86_PMAP_INVAL
 
 DECLARE_STATIC_KEY_TRUE(pmap_inval_key);
+DECLARE_STATIC_KEY_FALSE(pmap_inval_hold_key);
+DECLARE_STATIC_KEY_FALSE(pmap_inval_switch_key);
 
 void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 			 unsigned long size, unsigned int shift);
@@ -172,8 +174,7 @@ bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
 			 u64 local_gen, u64 *mm_gen, unsigned long *nr);
 bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid, bool loaded,
 				u64 to);
-bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm,
-			int cpu);
+bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm);
 
 /* Is there an alternative to what the base does? */
 static __always_inline bool pmap_inval_enabled(void)
@@ -230,6 +231,29 @@ void pmap_inval_add(struct pmap_inval_info *info, struct mm_struct *mm,
 		    unsigned long addr, unsigned long nr, unsigned int shift);
 void pmap_inval_add_all(struct pmap_inval_info *info, struct mm_struct *mm);
 void pmap_inval_flush(struct pmap_inval_info *info);
+pte_t pmap_inval_replace_pte(struct mm_struct *mm, unsigned long addr,
+			     pte_t *ptep, pte_t pte);
+bool pmap_inval_cmpset_pte(struct mm_struct *mm, unsigned long addr,
+			   pte_t *ptep, pte_t old, pte_t pte);
+bool __pmap_inval_hold_possible(struct mm_struct *mm);
+void __pmap_inval_wait(struct mm_struct *mm);
+
+/* Is it worth to ask for a hold of @mm, and do plain stores do under it? */
+static __always_inline bool pmap_inval_hold_possible(struct mm_struct *mm)
+{
+	return static_branch_unlikely(&pmap_inval_hold_key) &&
+	       __pmap_inval_hold_possible(mm);
+}
+
+/*
+ * A CPU that is about to run @mm, and has said so, waits while @mm is held.
+ * Nobody holds anything in the other modes, which cost nothing here.
+ */
+static __always_inline void pmap_inval_wait(struct mm_struct *mm)
+{
+	if (static_branch_unlikely(&pmap_inval_switch_key))
+		__pmap_inval_wait(mm);
+}
 
 /**
  * pmap_inval_held() - are the CPUs that run the batch's address spaces held?
@@ -260,9 +284,13 @@ static inline bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid,
 }
 
 static inline bool pmap_inval_targets(const struct flush_tlb_info *f,
-				      struct mm_struct *mm, int cpu)
+				      struct mm_struct *mm)
 {
 	return true;
+}
+
+static inline void pmap_inval_wait(struct mm_struct *mm)
+{
 }
 
 #endif /* CONFIG_X86_PMAP_INVAL */
