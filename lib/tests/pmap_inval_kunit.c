@@ -1535,6 +1535,8 @@ static void expect_kept_out(struct kunit *test, struct mm_struct *other)
 
 	for (round = 0; round < ROUNDS && rounds < 5; round++) {
 		pages_restore(&c->p);
+		/* What it has cached now is stale when it comes back. */
+		reader_read(late, page_addr(&c->p, 0));
 		loops = READ_ONCE(late->loops);
 		reader_order(late, ORDER_AWAY);
 		while (READ_ONCE(late->loops) == loops)
