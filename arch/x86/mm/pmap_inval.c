@@ -262,9 +262,8 @@ unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
  * pmap_inval_targets() - is a CPU that has an mm loaded a target of a request?
  * @f: a request that is not for one mm
  * @mm: what the CPU has loaded, possibly LOADED_MM_SWITCHING
- * @cpu: the CPU
  *
- * Return: false if the request is known not to concern the CPU, any more.
+ * Return: false if the request is known not to concern the CPU.
  */
 bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm)
 {
