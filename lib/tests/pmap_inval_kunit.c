@@ -1656,6 +1656,7 @@ static void protection_changes_at_once(struct kunit *test)
 	unsigned long holds = 0, before, loops;
 	unsigned int round, rounds = 0, torn = 0, late = 0, lost = 0, i;
 	struct mm_struct *mm = c->p.mm;
+	bool failed;
 
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	KUNIT_ASSERT_EQ(test, register_trace_cpusync_hold(count_hold, &holds), 0);
@@ -1682,8 +1683,10 @@ static void protection_changes_at_once(struct kunit *test)
 				continue;
 			rounds++;
 			torn += c->r.torn;
-			late += !i && !copy_to_user_nofault((void __user *)first, &loops, sizeof(loops));
-			lost += i && copy_to_user_nofault((void __user *)first, &loops, sizeof(loops));
+			failed = copy_to_user_nofault((void __user *)first,
+						      &loops, sizeof(loops));
+			late += !i && !failed;
+			lost += i && failed;
 		}
 	}
 	protect(mm, base, true);
