@@ -69,8 +69,9 @@
  * Hotplug: preemption is off, so no CPU can go offline in between, and targets
  * are limited to the ones that are online. A late kick that is run by a CPU on
  * its way down finds no open request.
- * Oops, panic: who is held leaves a hold when somebody oopses. If the initiator
- * survives that, it runs the function on them with ordinary kicks.
+ * Oops, panic: who is held leaves a hold when somebody oopses, or has: then the
+ * initiator may be what died. If it survives, it runs the function on them with
+ * ordinary kicks. There are no holds from then on.
  * NMI: may interrupt anything here, uses nothing of it.
  * PREEMPT_RT: bottom halves off is not what it says there. A hold never
  * succeeds; cpusync_simple() is unaffected.
@@ -107,6 +108,7 @@
 #include <linux/lockdep.h>
 #include <linux/math64.h>
 #include <linux/moduleparam.h>
+#include <linux/panic.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/printk.h>
@@ -318,7 +320,7 @@ static bool cpusync_stay(struct cpusync_seat *seat, u64 *deadline)
 		return false;
 
 	case CPUSYNC_HELD:
-		if (likely(!oops_in_progress))
+		if (likely(!cpusync_oopsed()))
 			return true;
 		return !atomic64_try_cmpxchg(&req->word, &w, w + 1);
 
@@ -423,6 +425,19 @@ static void cpusync_kick(void *unused)
 bool cpusync_this_cpu_held(void)
 {
 	return this_cpu_read(cpusync_inside);
+}
+
+/**
+ * cpusync_oopsed() - must nobody wait for an initiator any more?
+ *
+ * The initiator may be what has oopsed, and then nobody releases a hold.
+ *
+ * Context: Any.
+ * Return: true while somebody oopses, and ever after.
+ */
+bool cpusync_oopsed(void)
+{
+	return oops_in_progress || test_taint(TAINT_DIE);
 }
 
 /* Limit @mask to those that can be, and are to be, held by this CPU. */
@@ -702,7 +717,7 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 
 	if (!again) {
 		/* Ticks stand still as a clock: whoever counts them may be held. */
-		if (!timekeeping_valid_for_hres())
+		if (!timekeeping_valid_for_hres() || test_taint(TAINT_DIE))
 			return -EOPNOTSUPP;
 
 		lockdep_assert_irqs_enabled();

@@ -88,6 +88,7 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask);
 int cpusync_deinterlock(struct cpusync *cs);
 const struct cpumask *cpusync_held_mask(const struct cpusync *cs);
 bool cpusync_this_cpu_held(void);
+bool cpusync_oopsed(void);
 
 /* Does @cs hold CPUs? */
 static inline bool cpusync_held(const struct cpusync *cs)

@@ -1590,6 +1590,95 @@ static void cpu_that_switches_waits_for_a_hold(struct kunit *test)
 	expect_kept_out(test, other->mm);
 }
 
+static void batch_can_hold_again(struct kunit *test)
+{
+	struct ctx *c = ctx_init(test);
+	struct pmap_inval_info info;
+	unsigned int i, round, held = 0, stale = 0;
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	for (round = 0; round < ROUNDS && held < 2; round++) {
+		pages_go_stale(&c->p, &c->r);
+		held = 0;
+		pmap_inval_init(&info, PMAP_INVAL_HOLD);
+		for (i = 0; i < 2; i++) {
+			add_pages(&info, &c->p, i, 1);
+			held += pmap_inval_held(&info);
+			pmap_inval_flush(&info);
+			stale += reader_read(&c->r, page_addr(&c->p, i)) != NEW;
+		}
+	}
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ_MSG(test, held, 2, "never held twice within the budget");
+	KUNIT_EXPECT_EQ(test, stale, 0);
+}
+
+/* Nobody waits for who may have died, and who survives tells those who went on. */
+static void oops_ends_a_hold_and_the_wait_for_it(struct kunit *test)
+{
+	unsigned int i, round, came = 0, early = 0, stale = 0, again = 0;
+	struct pmap_inval_info info;
+	struct reader *late;
+	unsigned long loops;
+	struct ctx *c;
+	int cpu;
+
+	if (num_online_cpus() < 3)
+		kunit_skip(test, "needs 3 CPUs, one to hold and one that comes later");
+
+	late = kunit_kzalloc(test, sizeof(*late), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, late);
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	c = ctx_init(test);
+	for_each_online_cpu(cpu)
+		if (cpu != smp_processor_id() && cpu != c->r.cpu)
+			break;
+	reader_start(test, late, c->p.mm, cpu);
+
+	for (round = 0; round < ROUNDS && !came; round++) {
+		pages_restore(&c->p);
+		reader_read(&c->r, page_addr(&c->p, 0));
+		loops = READ_ONCE(late->loops);
+		reader_order(late, ORDER_AWAY);
+		while (READ_ONCE(late->loops) == loops)
+			cond_resched();
+
+		pmap_inval_init(&info, PMAP_INVAL_HOLD);
+		add_pages(&info, &c->p, 0, 1);
+		late->addr = page_addr(&c->p, 0);
+		reader_order(late, ORDER_READ);
+		if (pmap_inval_held(&info)) {
+			for (i = 0; i < 100000 && !came; i++) {
+				udelay(1);
+				came = !per_cpu(cpu_tlbstate_shared.is_lazy, cpu);
+			}
+			WRITE_ONCE(oops_in_progress, 1);
+			for (i = 0; i < 1000000 && reader_ordered(late) != ORDER_IDLE; i++)
+				udelay(1);
+			WRITE_ONCE(oops_in_progress, 0);
+			early = reader_ordered(late) == ORDER_IDLE;
+			page_change(&c->p, 0);
+		}
+		pmap_inval_flush(&info);
+		while (reader_ordered(late) != ORDER_IDLE)
+			cond_resched();
+	}
+	stale += reader_read(late, page_addr(&c->p, 0)) != NEW;
+	stale += reader_read(&c->r, page_addr(&c->p, 0)) != NEW;
+
+	pmap_inval_init(&info, PMAP_INVAL_HOLD);
+	add_pages(&info, &c->p, 1, 1);
+	again = pmap_inval_held(&info);
+	pmap_inval_flush(&info);
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ_MSG(test, came, 1, "never held within the budget while a third came");
+	KUNIT_EXPECT_EQ_MSG(test, early, 1, "still waits");
+	KUNIT_EXPECT_EQ(test, stale, 0);
+	KUNIT_EXPECT_EQ_MSG(test, again, 0, "is held again");
+}
+
 /* Is the replaced entry returned as the CPUs have left it, and gone from them? */
 static void entry_is_replaced_and_compared(struct kunit *test)
 {
@@ -1766,6 +1855,8 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(cpu_that_does_not_come_backs_the_hold_out),
 	KUNIT_CASE(cpu_that_leaves_lazy_mode_waits_for_a_hold),
 	KUNIT_CASE(cpu_that_switches_waits_for_a_hold),
+	KUNIT_CASE(batch_can_hold_again),
+	KUNIT_CASE(oops_ends_a_hold_and_the_wait_for_it),
 	KUNIT_CASE(entry_is_replaced_and_compared),
 	KUNIT_CASE(protection_changes_at_once),
 	{}

@@ -352,15 +352,15 @@ static bool pmap_inval_let_in(struct pmap_inval_info *info)
  * Called by a CPU that is about to run @mm and has said so, with interrupts off.
  *
  * If the initiator has died, it must not take others along. So an oops anywhere
- * ends the wait, and all holds of this mm from now on: the counter stays
- * negative. An initiator that is alive sees that, or this CPU sees the
- * generation that it has published before.
+ * ends the wait, also of those who come later, and all holds of this mm from now
+ * on: the counter stays negative. An initiator that is alive sees that, or this
+ * CPU sees the generation that it has published before.
  */
 void __pmap_inval_wait(struct mm_struct *mm)
 {
 	smp_mb();						/* HOLD:A */
 	while (atomic_read_acquire(&mm->context.inval_holds) > 0) { /* HOLD:B */
-		if (unlikely(oops_in_progress)) {
+		if (unlikely(cpusync_oopsed())) {
 			atomic_or(INT_MIN, &mm->context.inval_holds);
 			smp_mb__after_atomic();			/* HOLD:B */
 			return;
@@ -392,6 +392,7 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
 	 * INVLPGB does not ask for cooperation, so there is none to suspend.
 	 * And one mm too many ends in a flush that needs interrupts.
 	 */
+	info->cs.info = info;
 	if (!mm_global_asid(mm) && info->nr_mm <= PMAP_INVAL_MAXMM &&
 	    cpusync_interlock(&info->cs, mm_cpumask(mm)) >= 0 &&
 	    pmap_inval_keep_out(info))
@@ -471,7 +472,8 @@ static void pmap_inval_add_mm(struct pmap_inval_info *info,
  * waits in switch_mm_irqs_off(). So entries can be changed with plain loads and
  * stores: no dirty bit is set in between, though an accessed bit may be, by
  * speculation, and is then lost. Not on an mm with mmu_notifiers, whose devices
- * go on.
+ * go on. And if somebody oopses, everybody goes on, so that the batch that is
+ * under way then may lose a dirty bit, though no invalidation.
  *
  * It costs nothing for an @mm whose CPUs are held already. With another one,
  * CPUs may have to be added, and what was read before has to be read again. If
@@ -645,7 +647,8 @@ EXPORT_SYMBOL_GPL(pmap_inval_flush);
  */
 bool __pmap_inval_hold_possible(struct mm_struct *mm)
 {
-	return !IS_ENABLED(CONFIG_PAGE_TABLE_CHECK) &&
+	return !IS_ENABLED(CONFIG_PREEMPT_RT) &&
+	       !IS_ENABLED(CONFIG_PAGE_TABLE_CHECK) &&
 	       !cpu_feature_enabled(X86_FEATURE_XENPV) &&
 	       !mm_has_notifiers(mm) && !mm_global_asid(mm) &&
 	       cpumask_any_but(mm_cpumask(mm), raw_smp_processor_id()) < nr_cpu_ids;
