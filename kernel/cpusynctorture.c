@@ -47,6 +47,8 @@ MODULE_LICENSE("GPL");
 torture_param(int, holdoff, 0, "Time before the test starts (s)");
 torture_param(int, hold_us, 20, "Longest time that CPUs are held, at random (us)");
 torture_param(int, irqoff_us, 200, "Longest time that the lock is kept (us), 0=no locks");
+torture_param(bool, misuse, false,
+	      "Ask for a hold and for a call with interrupts off, instead of the torture test");
 torture_param(int, nmi_interval, 5, "Time between NMI backtraces (s), 0=disable");
 torture_param(int, nthreads, IS_BUILTIN(CONFIG_CPUSYNC_TORTURE_TEST) ? 0 : -1,
 	      "# of initiators, -1 for one per online CPU, 0=disable");
@@ -119,7 +121,7 @@ static atomic_long_t nr_storms, nr_locks, nr_nmis;
 static int nr_invokers, nr_storm_tasks;
 static atomic_t finished;
 
-static DEFINE_SPINLOCK(torture_lock);
+static DEFINE_RAW_SPINLOCK(torture_lock);
 static DEFINE_PER_CPU(unsigned long, torture_turns);
 static DEFINE_PER_CPU(bool, torture_holds);
 
@@ -278,7 +280,7 @@ static void one_hold(struct invoker *i, struct torture_random_state *rand)
 
 	preempt_disable();
 	if (locked)
-		spin_lock(&torture_lock);
+		raw_spin_lock(&torture_lock);
 	preempt = preempt_count();
 	be_sure(i, i->mask);
 	err = cpusync_interlock(&cs, i->mask);
@@ -317,7 +319,7 @@ static void one_hold(struct invoker *i, struct torture_random_state *rand)
 	if (irqs_disabled() || preempt_count() != preempt)
 		fault(NOT_RESTORED);
 	if (locked)
-		spin_unlock(&torture_lock);
+		raw_spin_unlock(&torture_lock);
 	preempt_enable();
 
 	if (err == -EAGAIN)
@@ -360,7 +362,7 @@ static int cpusync_invoker(void *arg)
 	schedule_timeout_interruptible(holdoff * HZ);
 	go_to(i->cpu);
 	while (!torture_must_stop()) {
-		if (one_in(&rand, 2))
+		if (IS_ENABLED(CONFIG_PREEMPT_RT) || one_in(&rand, 2))
 			one_simple(i, &rand);
 		else
 			one_hold(i, &rand);
@@ -386,9 +388,9 @@ static int cpusync_lock_holder(void *unused)
 	while (!torture_must_stop()) {
 		if (!(n++ % 64))
 			go_to(some_online_cpu(&rand));
-		spin_lock(&torture_lock);
+		raw_spin_lock(&torture_lock);
 		spin_ns(torture_random(&rand) % (irqoff_us * NSEC_PER_USEC));
-		spin_unlock(&torture_lock);
+		raw_spin_unlock(&torture_lock);
 		usleep_range(200, 1000);
 	}
 	torture_kthread_stopping("cpusync_lock_holder");
@@ -406,9 +408,9 @@ static int cpusync_lock_waiter(void *unused)
 		if (!(n++ % 64))
 			go_to(some_online_cpu(&rand));
 		local_irq_disable();
-		spin_lock(&torture_lock);
+		raw_spin_lock(&torture_lock);
 		atomic_long_inc(&nr_locks);
-		spin_unlock(&torture_lock);
+		raw_spin_unlock(&torture_lock);
 		local_irq_enable();
 		usleep_range(200, 1000);
 	}
@@ -866,10 +868,31 @@ static int __init start_torture(void)
 	return 0;
 }
 
+/*
+ * What no caller may do, since the CPU that it waits for may be waiting for it.
+ * A warning has to come of both, and what was asked for when nobody else does.
+ */
+static void __init misuse_cpusync(void)
+{
+	struct cpusync cs;
+	int err;
+
+	cpusync_init(&cs, NULL, do_nothing, NULL);
+	local_irq_disable();
+	err = cpusync_interlock(&cs, cpu_online_mask);
+	cpusync_simple(cpu_online_mask, NULL, do_nothing, NULL);
+	local_irq_enable();
+	pr_alert("cpusync-torture: with interrupts off: %pe\n", ERR_PTR(err));
+}
+
 static int __init cpusync_torture_init(void)
 {
 	int err;
 
+	if (misuse) {
+		misuse_cpusync();
+		return 0;
+	}
 	if (!nthreads && timing <= 0)
 		return 0;
 	if (!torture_init_begin(torture_type, verbose))
@@ -891,7 +914,7 @@ static int __init cpusync_torture_init(void)
 static void __exit cpusync_torture_exit(void)
 {
 	torture_stop_kthread(cpusync_end, end_task);
-	if (nthreads || timing > 0)
+	if (!misuse && (nthreads || timing > 0))
 		finish();
 }
 

@@ -1481,6 +1481,19 @@ static void held_cpus_leave_when_somebody_oopses(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, all_runs(lab), 0);
 }
 
+#ifdef CONFIG_PREEMPT_RT
+static void preempt_rt_has_no_holds(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+	struct cpusync cs;
+
+	cpusync_init(&cs, NULL, run_here, lab);
+	KUNIT_EXPECT_EQ(test, cpusync_interlock(&cs, cpu_online_mask), -EOPNOTSUPP);
+	KUNIT_EXPECT_FALSE(test, cpusync_held(&cs));
+	KUNIT_EXPECT_EQ(test, all_runs(lab), 0);
+}
+#endif
+
 /* Before and after each case */
 
 static int cpusync_test_init(struct kunit *test)
@@ -1489,6 +1502,10 @@ static int cpusync_test_init(struct kunit *test)
 	struct lab *lab;
 	char *page;
 	int cpu;
+
+	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !strstr(test->name, "simple") &&
+	    !strstr(test->name, "preempt_rt"))
+		kunit_skip(test, "PREEMPT_RT has no holds");
 
 	KUNIT_ASSERT_FALSE(test, irqs_disabled());
 	KUNIT_ASSERT_EQ(test, preempt_count(), 0);
@@ -1537,6 +1554,9 @@ static void cpusync_test_exit(struct kunit *test)
 }
 
 static struct kunit_case cpusync_cases[] = {
+#ifdef CONFIG_PREEMPT_RT
+	KUNIT_CASE(preempt_rt_has_no_holds),
+#endif
 	KUNIT_CASE(empty_mask_holds_nobody),
 	KUNIT_CASE(calling_cpu_in_or_out_of_mask),
 	KUNIT_CASE(condition_limits_targets),

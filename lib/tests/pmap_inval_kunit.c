@@ -541,6 +541,16 @@ static struct ctx *ctx_init(struct kunit *test)
 	return c;
 }
 
+/* The same, and batches that ask for it hold CPUs. */
+static struct ctx *ctx_init_hold(struct kunit *test)
+{
+	if (IS_ENABLED(CONFIG_PREEMPT_RT))
+		kunit_skip(test, "PREEMPT_RT has no holds");
+
+	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
+	return ctx_init(test);
+}
+
 /* After every test, also a failed one: PTEs are the kernel's own again. */
 static void ctx_done(struct ctx *c)
 {
@@ -1371,13 +1381,12 @@ static void log_is_not_torn(struct kunit *test)
 
 static void held_cpus_stand_still(struct kunit *test)
 {
-	struct ctx *c = ctx_init(test);
+	struct ctx *c = ctx_init_hold(test);
 	unsigned long before = 0, after = 0, loops;
 	struct pmap_inval_info info;
 	unsigned int i, round;
 	bool held = false, off = false;
 
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	c->r.base = c->p.base;
 	reader_order(&c->r, ORDER_WATCH);
 
@@ -1409,13 +1418,12 @@ static void held_cpus_stand_still(struct kunit *test)
 
 static void batch_changes_at_once(struct kunit *test)
 {
-	struct ctx *c = ctx_init(test);
+	struct ctx *c = ctx_init_hold(test);
 	unsigned int i, round, rounds = 0, stale = 0, torn = 0;
 	struct pmap_inval_info info;
 	unsigned long loops;
 	bool held;
 
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	c->r.base = c->p.base;
 
 	for (round = 0; round < ROUNDS && rounds < 20; round++) {
@@ -1475,13 +1483,12 @@ static void refused_hold_still_flushes(struct kunit *test)
 
 static void cpu_that_does_not_come_backs_the_hold_out(struct kunit *test)
 {
-	struct ctx *c = ctx_init(test);
+	struct ctx *c = ctx_init_hold(test);
 	struct pmap_inval_info info;
 	unsigned long loops = c->r.loops;
 	unsigned int stale = 0;
 	bool held, off;
 
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	pages_go_stale(&c->p, &c->r);
 	reader_order(&c->r, ORDER_IRQS_OFF);
 	while (READ_ONCE(c->r.loops) == loops)
@@ -1526,8 +1533,7 @@ static void expect_kept_out(struct kunit *test, struct mm_struct *other)
 	late = kunit_kzalloc(test, sizeof(*late), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, late);
 	late->other = other;
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
-	c = ctx_init(test);
+	c = ctx_init_hold(test);
 	for_each_online_cpu(cpu)
 		if (cpu != smp_processor_id() && cpu != c->r.cpu)
 			break;
@@ -1592,11 +1598,10 @@ static void cpu_that_switches_waits_for_a_hold(struct kunit *test)
 
 static void batch_can_hold_again(struct kunit *test)
 {
-	struct ctx *c = ctx_init(test);
+	struct ctx *c = ctx_init_hold(test);
 	struct pmap_inval_info info;
 	unsigned int i, round, held = 0, stale = 0;
 
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	for (round = 0; round < ROUNDS && held < 2; round++) {
 		pages_go_stale(&c->p, &c->r);
 		held = 0;
@@ -1629,8 +1634,7 @@ static void oops_ends_a_hold_and_the_wait_for_it(struct kunit *test)
 
 	late = kunit_kzalloc(test, sizeof(*late), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, late);
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
-	c = ctx_init(test);
+	c = ctx_init_hold(test);
 	for_each_online_cpu(cpu)
 		if (cpu != smp_processor_id() && cpu != c->r.cpu)
 			break;
@@ -1682,13 +1686,12 @@ static void oops_ends_a_hold_and_the_wait_for_it(struct kunit *test)
 /* Is the replaced entry returned as the CPUs have left it, and gone from them? */
 static void entry_is_replaced_and_compared(struct kunit *test)
 {
-	struct ctx *c = ctx_init(test);
+	struct ctx *c = ctx_init_hold(test);
 	unsigned long addr = page_addr(&c->p, 0), stale = 0;
 	pte_t *ptep = pte_offset_kernel(pmd_off(c->p.mm, addr), addr);
 	pte_t young, old, was, spare;
 	bool same, other;
 
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	spare = mk_pte(c->p.spare, vm_get_page_prot(VM_READ));
 	reader_read(&c->r, addr);
 	old = READ_ONCE(*ptep);
@@ -1740,14 +1743,13 @@ static void protect(struct mm_struct *mm, unsigned long addr, bool writable)
 /* A writer may write to all pages of a page table, or to none, all the time. */
 static void protection_changes_at_once(struct kunit *test)
 {
-	struct ctx *c = ctx_init(test);
+	struct ctx *c = ctx_init_hold(test);
 	unsigned long base = ALIGN(c->p.base, PMD_SIZE), first;
 	unsigned long holds = 0, before, loops;
 	unsigned int round, rounds = 0, torn = 0, late = 0, lost = 0, i;
 	struct mm_struct *mm = c->p.mm;
 	bool failed;
 
-	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	KUNIT_ASSERT_EQ(test, register_trace_cpusync_hold(count_hold, &holds), 0);
 	first = c->p.base + roundup(base - c->p.base, STRIDE);
 	c->r.base = first;

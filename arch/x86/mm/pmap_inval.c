@@ -75,29 +75,45 @@ static void pmap_inval_drop(struct pmap_inval_runs *runs,
 {
 	runs->recording = false;
 	runs->why = why;
+	runs->cur_next = 0;
+}
+
+static unsigned int pmap_inval_cur_shift(const struct pmap_inval_runs *runs)
+{
+	return runs->cur_next & ~PAGE_MASK;
 }
 
 static unsigned long pmap_inval_cur_count(const struct pmap_inval_runs *runs)
 {
-	return (runs->cur_end - runs->cur_start) >> runs->cur_shift;
+	return (runs->cur_next - runs->cur_start) >> pmap_inval_cur_shift(runs);
 }
 
 static void pmap_inval_close_run(struct pmap_inval_runs *runs)
 {
-	unsigned long count;
+	unsigned int shift = pmap_inval_cur_shift(runs);
+	unsigned long count = pmap_inval_cur_count(runs);
+	unsigned long left;
 
-	if (!runs->cur_end)
+	if (!runs->cur_next)
 		return;
 
-	/* Bounded by cur_limit, hence by PIR_COUNT_MAX. */
-	count = pmap_inval_cur_count(runs);
+	if (runs->nr_pir == PMAP_INVAL_MAXPIR) {
+		pmap_inval_drop(runs, PMAP_INVAL_OVERFLOW);
+		return;
+	}
+
+	left = min(READ_ONCE(tlb_single_page_flush_ceiling), PIR_COUNT_MAX);
+	if (count > left - min(left, runs->pir_npages)) {
+		pmap_inval_drop(runs, PMAP_INVAL_CEILING);
+		return;
+	}
+
 	runs->pir_npages += count;
 	runs->pir_ary[runs->nr_pir++] =
 		(u64)(runs->cur_start >> PAGE_SHIFT) << PIR_PAGE_SHIFT |
-		(u64)(runs->cur_shift - PAGE_SHIFT) / PIR_SIZE_BITS << PIR_SIZE_SHIFT |
+		(u64)(shift - PAGE_SHIFT) / PIR_SIZE_BITS << PIR_SIZE_SHIFT |
 		(u64)runs->cur_slot << PIR_SLOT_SHIFT | count;
-	runs->cur_shift = 0;
-	runs->cur_end = 0;
+	runs->cur_next = 0;
 }
 
 /**
@@ -142,9 +158,9 @@ static bool pmap_inval_covered(struct pmap_inval_runs *runs, unsigned long start
 	unsigned long addr, count;
 	unsigned int i, shift;
 
-	if (runs->cur_end &&
+	if (runs->cur_next &&
 	    pmap_inval_hits(runs->cur_start, pmap_inval_cur_count(runs),
-			    runs->cur_shift, start, span))
+			    pmap_inval_cur_shift(runs), start, span))
 		return true;
 
 	for (i = 0; i < runs->nr_pir; i++) {
@@ -175,14 +191,7 @@ static bool pmap_inval_covered(struct pmap_inval_runs *runs, unsigned long start
 void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 			 unsigned long size, unsigned int shift)
 {
-	unsigned long span = 1UL << shift, start, end, left;
-
-	/* The common case continues the open run, and leaves its size alone. */
-	if (size >= span && shift == runs->cur_shift &&
-	    addr == runs->cur_end && addr + size <= runs->cur_limit) {
-		runs->cur_end = addr + size;
-		return;
-	}
+	unsigned long span = 1UL << shift, start, end;
 
 	if (size < span) {
 		if (pmap_inval_covered(runs, round_down(addr, span), span))
@@ -201,35 +210,18 @@ void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 	start = round_down(addr, span);
 	end = round_up(addr + size, span);
 
-	if (shift == runs->cur_shift &&
-	    start >= runs->cur_start && start <= runs->cur_end) {
-		/* Inside the open run, or it grows and hits its limit. */
-		if (end <= runs->cur_end)
-			return;
-		if (end <= runs->cur_limit)
-			runs->cur_end = end;
-		else
-			pmap_inval_drop(runs, PMAP_INVAL_CEILING);
+	/* Inside the open run, or it grows. */
+	if (shift == pmap_inval_cur_shift(runs) && start >= runs->cur_start &&
+	    (start | shift) <= runs->cur_next) {
+		runs->cur_next = max(runs->cur_next, end | shift);
 		return;
 	}
 
 	pmap_inval_close_run(runs);
-	if (runs->nr_pir == PMAP_INVAL_MAXPIR) {
-		pmap_inval_drop(runs, PMAP_INVAL_OVERFLOW);
+	if (!runs->recording)
 		return;
-	}
-
-	left = min(READ_ONCE(tlb_single_page_flush_ceiling), PIR_COUNT_MAX);
-	left -= min(left, runs->pir_npages);
-	if ((end - start) >> shift > left) {
-		pmap_inval_drop(runs, PMAP_INVAL_CEILING);
-		return;
-	}
-
 	runs->cur_start = start;
-	runs->cur_end = end;
-	runs->cur_limit = start + (left << shift);
-	runs->cur_shift = shift;
+	runs->cur_next = end | shift;
 }
 
 /**
@@ -790,6 +782,8 @@ static ssize_t pmap_inval_mode_write(struct file *file, const char __user *ubuf,
 		return -EINVAL;
 	if (copy_from_user(buf, ubuf, count))
 		return -EFAULT;
+	if (strlen(buf) != count)
+		return -EINVAL;
 
 	err = pmap_inval_set_mode(strim(buf));
 	return err ?: count;

@@ -96,11 +96,11 @@ enum pmap_inval_found {
  * @why:	%PMAP_INVAL_PRECISE as long as nothing was dropped
  * @nr_pir:	number of closed runs
  * @cur_slot:	which mm the open run belongs to
- * @cur_shift:	size of its translations, as a shift; 0 if no run is open
  * @pir_npages:	number of translations in closed runs
- * @cur_start:	the open run is [@cur_start, @cur_end), aligned to its size
- * @cur_end:	end of it. 0 if no run is open
- * @cur_limit:	where the open run would take the record above the ceiling
+ * @cur_start:	start of the open run, aligned to the size of its translations
+ * @cur_next:	end of it, with this size as a shift in the low bits: one
+ *		comparison tells whether a change continues the run. 0 if no
+ *		run is open
  * @pir_ary:	the closed runs
  *
  * Page-table walks go upwards, so that the last run is the only one that a new
@@ -113,11 +113,9 @@ struct pmap_inval_runs {
 	u8		why;
 	u8		nr_pir;
 	u8		cur_slot;
-	u8		cur_shift;
 	u32		pir_npages;
 	unsigned long	cur_start;
-	unsigned long	cur_end;
-	unsigned long	cur_limit;
+	unsigned long	cur_next;
 	u64		pir_ary[PMAP_INVAL_MAXPIR];
 };
 
@@ -192,12 +190,9 @@ static __always_inline void pmap_inval_reset(struct pmap_inval_runs *runs,
 	runs->recording	 = runs->on && !drop;
 	runs->why	 = runs->recording ? PMAP_INVAL_PRECISE : PMAP_INVAL_ASKED;
 	runs->nr_pir	 = 0;
-	if (!runs->on)
-		return;
 	runs->cur_slot	 = 0;
-	runs->cur_shift	 = 0;
 	runs->pir_npages = 0;
-	runs->cur_end	 = 0;
+	runs->cur_next	 = 0;
 }
 
 /*
@@ -221,8 +216,19 @@ static __always_inline void pmap_inval_record(struct pmap_inval_runs *runs,
 					      unsigned int shift)
 {
 	/* Small enough that the callers of this are inlined as before. */
-	if (runs->recording)
+	if (size >= 1UL << shift && runs->cur_next == (addr | shift))
+		runs->cur_next += size;
+	else if (runs->recording)
 		__pmap_inval_record(runs, addr, size, shift);
+}
+
+/* Has all that was recorded become one run, which is [@start, @end)? */
+static __always_inline bool pmap_inval_is_range(const struct pmap_inval_runs *runs,
+						unsigned long start,
+						unsigned long end)
+{
+	return !runs->nr_pir && runs->cur_start == start &&
+	       (runs->cur_next & PAGE_MASK) == end;
 }
 
 int pmap_inval_set_mode(const char *word);
