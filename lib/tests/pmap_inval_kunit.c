@@ -116,6 +116,18 @@ static void neighbours_make_one_run(struct kunit *test)
 	expect_run(test, &runs, 0, SZ_4M, 5, PAGE_SHIFT);
 }
 
+static void address_inside_a_page_means_that_page(struct kunit *test)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	pmap_inval_add(&info, &init_mm, SZ_4M, 1, PAGE_SHIFT);
+	pmap_inval_add(&info, &init_mm, SZ_4M + PAGE_SIZE + 4, 2, PAGE_SHIFT);
+	KUNIT_EXPECT_EQ(test, pmap_inval_close(&info.runs), PMAP_INVAL_PRECISE);
+	KUNIT_EXPECT_EQ(test, info.runs.nr_pir, 1);
+	expect_run(test, &info.runs, 0, SZ_4M, 3, PAGE_SHIFT);
+}
+
 static void going_downwards_is_recorded(struct kunit *test)
 {
 	struct pmap_inval_runs runs;
@@ -1812,6 +1824,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(seventeenth_run_overflows),
 	KUNIT_CASE(neighbours_make_one_run),
 	KUNIT_CASE(going_downwards_is_recorded),
+	KUNIT_CASE(address_inside_a_page_means_that_page),
 	KUNIT_CASE(each_run_has_its_own_size),
 	KUNIT_CASE(total_at_the_ceiling_is_precise),
 	KUNIT_CASE(total_above_the_ceiling_is_full),

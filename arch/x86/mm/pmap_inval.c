@@ -57,6 +57,8 @@
 
 static_assert(PMAP_INVAL_MAXMM <= 1 << (PIR_SIZE_SHIFT - PIR_SLOT_SHIFT));
 static_assert(PUD_SHIFT - PMD_SHIFT == PIR_SIZE_BITS);
+static_assert(PIR_COUNT_MAX <=
+	      type_max(typeof_member(struct pmap_inval_runs, pir_npages)));
 static_assert(PMAP_INVAL_SLOT_MASK ==
 	      GENMASK_ULL(PIR_SIZE_SHIFT - 1, PIR_SLOT_SHIFT));
 
@@ -448,7 +450,7 @@ static void pmap_inval_add_mm(struct pmap_inval_info *info,
  * pmap_inval_add() - register translations that change before the next flush
  * @info: the batch
  * @mm: the address space. Several can be mixed in one batch
- * @addr: user address of the first translation
+ * @addr: user address that the first translation is for
  * @nr: how many of them, at consecutive addresses
  * @shift: their size: PAGE_SHIFT, PMD_SHIFT or PUD_SHIFT, leaf entries only.
  *	   Who unhooks a page table needs mmu_gather
@@ -482,7 +484,8 @@ void pmap_inval_add(struct pmap_inval_info *info, struct mm_struct *mm,
 		return;
 
 	pmap_inval_add_mm(info, mm);
-	pmap_inval_record(&info->runs, addr, nr << shift, shift);
+	pmap_inval_record(&info->runs, round_down(addr, 1UL << shift),
+			  nr << shift, shift);
 	if (info->hold)
 		pmap_inval_interlock(info, mm);
 }

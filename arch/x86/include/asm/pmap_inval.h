@@ -91,12 +91,12 @@ enum pmap_inval_found {
 
 /**
  * struct pmap_inval_runs - a list of runs that is being recorded
- * @on:		latched when the record began: is there a record at all?
  * @recording:	false once it was dropped, and while it is not @on
  * @why:	%PMAP_INVAL_PRECISE as long as nothing was dropped
  * @nr_pir:	number of closed runs
  * @cur_slot:	which mm the open run belongs to
  * @pir_npages:	number of translations in closed runs
+ * @on:		latched when the record began: is there a record at all?
  * @cur_start:	start of the open run, aligned to the size of its translations
  * @cur_next:	end of it, with this size as a shift in the low bits: one
  *		comparison tells whether a change continues the run. 0 if no
@@ -108,12 +108,12 @@ enum pmap_inval_found {
  * next one is opened.
  */
 struct pmap_inval_runs {
-	bool		on;
 	bool		recording;
 	u8		why;
 	u8		nr_pir;
 	u8		cur_slot;
-	u32		pir_npages;
+	u16		pir_npages;
+	bool		on;
 	unsigned long	cur_start;
 	unsigned long	cur_next;
 	u64		pir_ary[PMAP_INVAL_MAXPIR];
@@ -180,6 +180,17 @@ static __always_inline bool pmap_inval_enabled(void)
 	return static_branch_likely(&pmap_inval_key);
 }
 
+static __always_inline void __pmap_inval_reset(struct pmap_inval_runs *runs,
+					       bool recording,
+					       enum pmap_inval_why why)
+{
+	runs->recording	 = recording;
+	runs->why	 = why;
+	runs->nr_pir	 = 0;
+	runs->cur_slot	 = 0;
+	runs->pir_npages = 0;
+}
+
 /*
  * Forget what was recorded, since it has been flushed, or (@drop) since the
  * next flush will be a full one whatever comes.
@@ -187,11 +198,11 @@ static __always_inline bool pmap_inval_enabled(void)
 static __always_inline void pmap_inval_reset(struct pmap_inval_runs *runs,
 					     bool drop)
 {
-	runs->recording	 = runs->on && !drop;
-	runs->why	 = runs->recording ? PMAP_INVAL_PRECISE : PMAP_INVAL_ASKED;
-	runs->nr_pir	 = 0;
-	runs->cur_slot	 = 0;
-	runs->pir_npages = 0;
+	/* Two stores of constants either way. */
+	if (runs->on && !drop)
+		__pmap_inval_reset(runs, true, PMAP_INVAL_PRECISE);
+	else
+		__pmap_inval_reset(runs, false, PMAP_INVAL_ASKED);
 	runs->cur_next	 = 0;
 }
 
@@ -207,7 +218,8 @@ static __always_inline void pmap_inval_begin(struct pmap_inval_runs *runs)
 
 /*
  * Record that [@addr, @addr + @size) changes at the level whose entries map
- * 1 << @shift bytes. A @size below that is how mmu_gather says that a page
+ * 1 << @shift bytes. @addr is a multiple of the page size, but may be any if the
+ * record is empty. A @size below 1 << @shift is how mmu_gather says that a page
  * table was unhooked from such an entry, see __pmap_inval_record().
  */
 static __always_inline void pmap_inval_record(struct pmap_inval_runs *runs,
