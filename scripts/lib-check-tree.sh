@@ -8,14 +8,29 @@ tree=$(cd "$tree" && pwd)
 
 # FILE_PATH_CHANGES asks for MAINTAINERS entries, which the submitter writes. The
 # layout of trace events is the kernel's own, and checkpatch does not know it.
+# One takes seconds, so several run at a time, and what was found clean is kept
+# by its content in build/check.
+style_one() {
+	local p=$1 key out rc=0
+	key=$BUILD/check/style-$(series_key "$(git_plain -C "$tree" rev-parse refs/tags/base)" "$p" "$tree/scripts/checkpatch.pl" "$TOP/scripts/lib-check-tree.sh")
+	[ ! -e "$key" ] || return 0
+	out=$(cd "$tree" && perl scripts/checkpatch.pl --strict --no-signoff --terse --no-summary --show-types --showfile \
+		--ignore FILE_PATH_CHANGES "$p" 2>&1) || rc=$?
+	[ $rc -le 1 ] || return 1	# killed, or no perl
+	out=$(grep -vE '^(include/trace/events|arch/x86/include/asm/trace)/.*:(OPEN_ENDED_LINE|PARENTHESIS_ALIGNMENT|SPACING):' <<<"$out" || :)
+	if [ -z "$out" ]; then : >"$key"; else printf '%s:\n%s\n' "${p##*/}" "${out//"$PATCHES/"/}"; fi
+}
 style() {
-	local p out
-	for p in "${patches[@]}"; do
-		out=$(cd "$tree" && perl scripts/checkpatch.pl --strict --no-signoff --terse --no-summary --show-types --showfile \
-			--ignore FILE_PATH_CHANGES "$p" 2>&1) || :
-		out=$(grep -vE '^(include/trace/events|arch/x86/include/asm/trace)/.*:(OPEN_ENDED_LINE|PARENTHESIS_ALIGNMENT|SPACING):' <<<"$out" || :)
-		[ -z "$out" ] || printf '%s:\n%s\n' "${p##*/}" "${out//"$PATCHES/"/}"
+	local p sorted
+	mkdir -p "$BUILD/check"
+	# The longest ones first, so that none of them is left for the end.
+	mapfile -t sorted < <(ls -S "${patches[@]}")
+	for p in "${sorted[@]}"; do
+		while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do wait -n || :; done
+		{ style_one "$p" || echo "${p##*/}: checkpatch did not run"; } >"$tmp/style-${p##*/}" 2>&1 &
 	done
+	wait
+	for p in "${patches[@]}"; do cat "$tmp/style-${p##*/}"; done
 }
 kernel_doc() {
 	local files
