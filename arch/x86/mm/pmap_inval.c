@@ -93,8 +93,7 @@ static unsigned long pmap_inval_cur_count(const struct pmap_inval_runs *runs)
 static void pmap_inval_close_run(struct pmap_inval_runs *runs)
 {
 	unsigned int shift = pmap_inval_cur_shift(runs);
-	unsigned long count = pmap_inval_cur_count(runs);
-	unsigned long left;
+	unsigned long count, left;
 
 	if (!runs->cur_next)
 		return;
@@ -104,6 +103,7 @@ static void pmap_inval_close_run(struct pmap_inval_runs *runs)
 		return;
 	}
 
+	count = pmap_inval_cur_count(runs);
 	left = min(READ_ONCE(tlb_single_page_flush_ceiling), PIR_COUNT_MAX);
 	if (count > left - min(left, runs->pir_npages)) {
 		pmap_inval_drop(runs, PMAP_INVAL_CEILING);

@@ -239,8 +239,9 @@ static __always_inline bool pmap_inval_is_range(const struct pmap_inval_runs *ru
 						unsigned long start,
 						unsigned long end)
 {
-	return !runs->nr_pir && runs->cur_start == start &&
-	       (runs->cur_next & PAGE_MASK) == end;
+	/* Without an open run, @cur_start was not written. */
+	return !runs->nr_pir && (runs->cur_next & PAGE_MASK) == end &&
+	       runs->cur_start == start;
 }
 
 int pmap_inval_set_mode(const char *word);

@@ -49,7 +49,7 @@ struct control {
 	const char *name;
 	const char *path;
 	struct text good[6];
-	struct text bad[16];
+	struct text bad[18];
 };
 
 static char lots[8192];		/* filled in main() */
@@ -59,7 +59,8 @@ static const struct control controls[] = {
 	  { TEXT("off"), TEXT("hold\n"), TEXT("  on\t"), TEXT("on") },
 	  { TEXT(""), TEXT("\n"), TEXT(" "), TEXT("o"), TEXT("onn"), TEXT("ON"),
 	    TEXT("on off"), TEXT("on\noff"), TEXT("1"), TEXT("[on]"), TEXT("hold\n\n\n\n"),
-	    TEXT("off....."), TEXT("\xff\xfe\n"), TEXT("\0on"), TEXT("%s%n") } },
+	    TEXT("off....."), TEXT("\xff\xfe\n"), TEXT("\0on"), TEXT("on\0x"),
+	    TEXT("%s%n") } },
 	{ "budget", "/sys/module/cpusync/parameters/budget_us",
 	  { TEXT("1"), TEXT("1000000\n"), TEXT("0x40"), TEXT("50") },
 	  { TEXT("\n"), TEXT(" "), TEXT("0"), TEXT("-1"), TEXT("1000001"), TEXT("4294967297"),
