@@ -72,7 +72,9 @@
  * Oops, panic: who is held leaves a hold when somebody oopses, or has: then the
  * initiator may be what died. If it survives, it runs the function on them with
  * ordinary kicks. There are no holds from then on.
- * NMI: may interrupt anything here, uses nothing of it.
+ * NMI: may interrupt anything here, and only asks whether its CPU is held.
+ * Virtual machines: a hold lasts as long as the host keeps its initiator from
+ * running.
  * PREEMPT_RT: bottom halves off is not what it says there. A hold never
  * succeeds; cpusync_simple() is unaffected.
  *

@@ -1049,6 +1049,16 @@ static void flush_long_run(struct pages *p)
 	pmap_inval_flush(&info);
 }
 
+/* A single one, about a huge page. */
+static void flush_huge_page(struct pages *p)
+{
+	struct pmap_inval_info info;
+
+	pmap_inval_init(&info, 0);
+	pmap_inval_add(&info, p->mm, page_addr(p, 0) & PMD_MASK, 1, PMD_SHIFT);
+	pmap_inval_flush(&info);
+}
+
 static void lazy_cpu_catches_up_precisely(struct kunit *test)
 {
 	expect_flushed_lazily(test, GENMASK(7, 0), flush_eight_times);
@@ -1072,6 +1082,11 @@ static void lazy_cpu_that_missed_much_flushes_all(struct kunit *test)
 static void lazy_cpu_that_missed_a_long_run_flushes_all(struct kunit *test)
 {
 	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_long_run);
+}
+
+static void lazy_cpu_that_missed_a_huge_page_flushes_all(struct kunit *test)
+{
+	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_huge_page);
 }
 
 /* An mm of its own, with pages that have the same contents as the first. */
@@ -1862,6 +1877,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(lazy_cpu_that_missed_freed_tables_flushes_all),
 	KUNIT_CASE(lazy_cpu_that_missed_much_flushes_all),
 	KUNIT_CASE(lazy_cpu_that_missed_a_long_run_flushes_all),
+	KUNIT_CASE(lazy_cpu_that_missed_a_huge_page_flushes_all),
 	KUNIT_CASE(batch_mixes_address_spaces),
 	KUNIT_CASE(too_many_address_spaces_flush_all),
 	KUNIT_CASE(held_cpus_stand_still),

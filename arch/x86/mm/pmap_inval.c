@@ -408,7 +408,8 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
  *
  * Cheap: sends nothing, takes nothing. Between here and pmap_inval_flush()
  * translations are registered with pmap_inval_add() and changed. Without a
- * hold the order of these two is free; with one, register first.
+ * hold the order of these two is free; with one, the first of an address space is
+ * registered before any of its is changed.
  *
  * Context: Any.
  */
@@ -607,10 +608,12 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
  * @info: the batch, which is empty and can be used again on return
  *
  * All translations that were registered since pmap_inval_init() or the last
- * flush have been changed already. On return, no CPU has the old ones cached,
- * and nothing else was invalidated unless the batch overflowed or the flush
- * met others of the same address space. One kick per CPU at the most; none if
- * the batch is empty, and none to CPUs that do not run the address space.
+ * flush have been changed already. On return, no CPU can use the old ones any
+ * more: who may still have them cached, in lazy TLB mode or for a PCID that is
+ * not loaded, looks at the generation before it comes back. Nothing else was
+ * invalidated unless the batch overflowed or the flush met others of the same
+ * address space. One kick per CPU at the most; none if the batch is empty, and
+ * none to CPUs that do not run the address space.
  *
  * CPUs that are held invalidate it and go on.
  *
@@ -656,7 +659,7 @@ bool __pmap_inval_hold_possible(struct mm_struct *mm)
  * @ptep: the entry
  * @pte: its new value
  *
- * When it returns, the old entry is in no TLB any more, and what it returns is
+ * When it returns, no CPU can use the old entry any more, and what it returns is
  * what the last of its users has left in it. If the CPUs that run @mm could be
  * held, nobody has seen anything in between.
  *

@@ -387,9 +387,11 @@ bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
  * reused by now. All or nothing.
  *
  * An @asid that is not loaded is cleaned *before* CR3 loads it: INVLPG reaches
- * the loaded one only, and from the load on stale entries would be live. INVPCID
- * does, but it is not sure that it drops all entries of a large page that is
- * mapped as such in page tables that are not loaded.
+ * the loaded one only, and from the load on stale entries would be live.
+ *
+ * Large pages are not caught up with. A CPU may have cached one in pieces, and it
+ * is sure that all of them go only where the page is still mapped as a large one.
+ * Here that may be long ago, and small ones may be in its place.
  *
  * Context: Interrupts off.
  * Return: true if @asid is up to date with @to, and is said to be. false if it
@@ -413,7 +415,7 @@ bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid, bool loaded,
 		    PMAP_INVAL_FOUND || tables)
 			return false;
 		total += pmap_inval_run(run[nr++], 0, &addr, &shift);
-		if (total > SWITCH_MAX || (!loaded && shift != PAGE_SHIFT))
+		if (total > SWITCH_MAX || shift != PAGE_SHIFT)
 			return false;
 	}
 

@@ -338,6 +338,14 @@ static void huge_page(void)
 		ksft_exit_fail_msg("flush_count: no huge page to be had\n");
 }
 
+/* If it were small pages, there would be no split to count. */
+static void huge_zero_page(void)
+{
+	map(AT, HUGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	must(!madvise(AT, HUGE, MADV_HUGEPAGE), "MADV_HUGEPAGE");
+	atomic_load_explicit((atomic_char *)AT, memory_order_relaxed);
+}
+
 static void hugetlb(int flags, int prot)
 {
 	map(AT, NR_HUGE * HUGE, RW, flags | MAP_ANONYMOUS | MAP_HUGETLB, -1);
@@ -527,6 +535,8 @@ static const struct op ops[] = {
 	{ "thp-split-mprotect", huge_page, read_only_one, all_reserved,
 	  MIN(2, 0, 4, 1), MAX(2, 0, 4, 1), F_THP },
 	{ "thp-split-munmap", huge_page, unmap_one, all_reserved,
+	  MIN(2, 0, 4, 1), MAX(2, 0, 4, 1), F_THP },
+	{ "thp-split-zero", huge_zero_page, unmap_one, all_reserved,
 	  MIN(2, 0, 4, 1), MAX(2, 0, 4, 1), F_THP },
 	{ "thp-mprotect-down", huge_page, read_only_huge, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP },
