@@ -14,11 +14,14 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare test open save check bisect models mutants debug torture rendezvous clean
+.PHONY: help deps compare prevalence test hunt suites open save check bisect models mutants debug torture rendezvous clean
 
 help:
 	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer, LONG=1: all)'
 	@echo 'make test      prove the series: check, git am, build, KUnit on 1 and 4 vCPUs, self-tests (LONG=1: longer)'
+	@echo 'make hunt      ten million operations under the stale-translation hunters, stock and each mode; resumes (OPERATIONS=: so many)'
+	@echo 'make suites    mm and x86 self-tests of the kernel, and stress-ng: stock, off, on and hold alike; resumes'
+	@echo 'make prevalence  how often full flushes are about few pages, in real programs'
 	@echo 'make open      build/linux: the base kernel with the series applied by git am'
 	@echo 'make save      store the commits of build/linux as patches and mirrored files (KTREE=: of another tree)'
 	@echo 'make check     patches, series file and mirrored files agree; with build/linux also style and docs'
@@ -41,6 +44,15 @@ compare:
 
 test:
 	@scripts/test-run $(if $(LONG),--long)
+
+hunt:
+	@scripts/hunt-run
+
+suites:
+	@scripts/suites-run
+
+prevalence:
+	@scripts/prevalence-run
 
 open:
 	@scripts/series-open

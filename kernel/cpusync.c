@@ -916,6 +916,17 @@ static int __init cpusync_debugfs(void)
 }
 late_initcall(cpusync_debugfs);
 
+static noinline void cpusync_simple_traced(const struct cpumask *mask,
+					   smp_cond_func_t cond,
+					   smp_call_func_t func, void *info)
+{
+	u64 start = cpusync_clock();
+
+	trace_cpusync_begin(func, mask);
+	on_each_cpu_cond_mask(cond, func, info, true, mask);
+	trace_cpusync_end(func, cpusync_clock() - start);
+}
+
 /**
  * cpusync_simple() - run a function on a set of CPUs, without holding them
  * @mask: CPUs to run on; those that are offline count as done
@@ -937,16 +948,10 @@ late_initcall(cpusync_debugfs);
 void cpusync_simple(const struct cpumask *mask, smp_cond_func_t cond,
 		    smp_call_func_t func, void *info)
 {
-	u64 start = 0;
-
 	/* Nothing but a kick if nobody looks: the clock is not free. */
-	if (trace_cpusync_end_enabled())
-		start = cpusync_clock();
-
-	trace_cpusync_begin(func, mask);
-	on_each_cpu_cond_mask(cond, func, info, true, mask);
-
-	if (start)
-		trace_cpusync_end(func, cpusync_clock() - start);
+	if (trace_cpusync_begin_enabled() || trace_cpusync_end_enabled())
+		cpusync_simple_traced(mask, cond, func, info);
+	else
+		on_each_cpu_cond_mask(cond, func, info, true, mask);
 }
 EXPORT_SYMBOL_GPL(cpusync_simple);

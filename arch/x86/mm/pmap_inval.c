@@ -47,14 +47,6 @@
 
 #include "mm_internal.h"
 
-#define PIR_SLOT_SHIFT	15
-#define PIR_SIZE_SHIFT	17
-#define PIR_PAGE_SHIFT	19
-#define PIR_COUNT_MAX	((1UL << PIR_SLOT_SHIFT) - 1)
-
-/* The sizes that a run can have are 9 bits apart: 4K, 2M, 1G. */
-#define PIR_SIZE_BITS	(PMD_SHIFT - PAGE_SHIFT)
-
 static_assert(PMAP_INVAL_MAXMM <= 1 << (PIR_SIZE_SHIFT - PIR_SLOT_SHIFT));
 static_assert(PUD_SHIFT - PMD_SHIFT == PIR_SIZE_BITS);
 static_assert(PIR_COUNT_MAX <=
@@ -93,7 +85,7 @@ static unsigned long pmap_inval_cur_count(const struct pmap_inval_runs *runs)
 static void pmap_inval_close_run(struct pmap_inval_runs *runs)
 {
 	unsigned int shift = pmap_inval_cur_shift(runs);
-	unsigned long count, left;
+	unsigned long count, total;
 
 	if (!runs->cur_next)
 		return;
@@ -104,38 +96,18 @@ static void pmap_inval_close_run(struct pmap_inval_runs *runs)
 	}
 
 	count = pmap_inval_cur_count(runs);
-	left = min(READ_ONCE(tlb_single_page_flush_ceiling), PIR_COUNT_MAX);
-	if (count > left - min(left, runs->pir_npages)) {
+	total = runs->pir_npages + count;
+	if (total > min(READ_ONCE(tlb_single_page_flush_ceiling), PIR_COUNT_MAX)) {
 		pmap_inval_drop(runs, PMAP_INVAL_CEILING);
 		return;
 	}
 
-	runs->pir_npages += count;
+	runs->pir_npages = total;
 	runs->pir_ary[runs->nr_pir++] =
 		(u64)(runs->cur_start >> PAGE_SHIFT) << PIR_PAGE_SHIFT |
 		(u64)(shift - PAGE_SHIFT) / PIR_SIZE_BITS << PIR_SIZE_SHIFT |
 		(u64)runs->cur_slot << PIR_SLOT_SHIFT | count;
 	runs->cur_next = 0;
-}
-
-/**
- * pmap_inval_run() - unpack a run
- * @run: the run
- * @slot: the address space that is asked for
- * @addr: set to the address of its first translation
- * @shift: set to the size of its translations, as a shift
- *
- * Return: the number of translations, 0 if they are not of @slot.
- */
-unsigned long pmap_inval_run(u64 run, unsigned int slot, unsigned long *addr,
-			     unsigned int *shift)
-{
-	if ((run >> PIR_SLOT_SHIFT & (PMAP_INVAL_MAXMM - 1)) != slot)
-		return 0;
-
-	*addr = (s64)run >> PIR_PAGE_SHIFT << PAGE_SHIFT;
-	*shift = PAGE_SHIFT + (run >> PIR_SIZE_SHIFT & 3) * PIR_SIZE_BITS;
-	return run & PIR_COUNT_MAX;
 }
 
 /*

@@ -220,27 +220,22 @@ u64 pmap_inval_publish(struct mm_struct *mm, const struct pmap_inval_runs *runs,
 		       unsigned int slot, bool tables, u8 *nr)
 {
 	struct pmap_inval_log *log = READ_ONCE(mm->context.inval_log);
-	unsigned int i = 0, shift, n = 0;
+	unsigned int i, shift, n = 0;
 	unsigned long addr;
-	u64 gen;
+	u64 gen, last;
 
 	if (log && runs)
-		for (; i < runs->nr_pir; i++)
+		for (i = 0; i < runs->nr_pir; i++)
 			n += !!pmap_inval_run(runs->pir_ary[i], slot, &addr, &shift);
 
 	*nr = max(n, 1);
-	gen = atomic64_add_return(*nr, &mm->context.tlb_gen);	/* LOG:E */
+	last = atomic64_add_return(max(n, 1), &mm->context.tlb_gen); /* LOG:E */
 
-	/* Backwards, as the generations were counted. */
-	for (; n; i--) {
-		if (!pmap_inval_run(runs->pir_ary[i - 1], slot, &addr, &shift))
-			continue;
-		n--;
-		pmap_inval_log_write(log, gen - (*nr - 1 - n),
-				     runs->pir_ary[i - 1] & ~PMAP_INVAL_SLOT_MASK,
-				     tables);
-	}
-	return gen;
+	for (i = 0, gen = last - n; gen != last; i++)
+		if (pmap_inval_run(runs->pir_ary[i], slot, &addr, &shift))
+			pmap_inval_log_write(log, ++gen, runs->pir_ary[i] &
+					     ~PMAP_INVAL_SLOT_MASK, tables);
+	return last;
 }
 
 /* Invalidate a run of the loaded mm. Return how many translations it has. */

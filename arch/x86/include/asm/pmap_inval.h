@@ -29,6 +29,8 @@
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
 
+#include <asm/pgtable_types.h>
+
 struct flush_tlb_info;
 struct mm_struct;
 
@@ -53,6 +55,13 @@ enum pmap_inval_why {
 #define PMAP_INVAL_MAXPIR	16
 #define PMAP_INVAL_MAXMM	4
 #define PMAP_INVAL_SLOT_MASK	GENMASK_ULL(16, 15)
+#define PIR_SLOT_SHIFT		15
+#define PIR_SIZE_SHIFT		17
+#define PIR_PAGE_SHIFT		19
+#define PIR_COUNT_MAX		((1UL << PIR_SLOT_SHIFT) - 1)
+
+/* The sizes that a run can have are 9 bits apart: 4K, 2M, 1G. */
+#define PIR_SIZE_BITS		(PMD_SHIFT - PAGE_SHIFT)
 
 /*
  * What a generation of an mm was about, see arch/x86/mm/pmap_inval_log.c. The
@@ -158,8 +167,6 @@ DECLARE_STATIC_KEY_FALSE(pmap_inval_switch_key);
 void __pmap_inval_record(struct pmap_inval_runs *runs, unsigned long addr,
 			 unsigned long size, unsigned int shift);
 enum pmap_inval_why pmap_inval_close(struct pmap_inval_runs *runs);
-unsigned long pmap_inval_run(u64 run, unsigned int slot, unsigned long *addr,
-			     unsigned int *shift);
 unsigned int pmap_inval_slot(const struct pmap_inval_info *info,
 			     const struct mm_struct *mm);
 void pmap_inval_log_write(struct pmap_inval_log *log, u64 gen, u64 run,
@@ -173,6 +180,22 @@ bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
 bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid, bool loaded,
 				u64 to);
 bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm);
+
+/*
+ * Unpack a run: set the address and the size, as a shift, of its translations.
+ * Return their number, 0 if they are not of @slot.
+ */
+static __always_inline unsigned long pmap_inval_run(u64 run, unsigned int slot,
+						    unsigned long *addr,
+						    unsigned int *shift)
+{
+	if ((run >> PIR_SLOT_SHIFT & (PMAP_INVAL_MAXMM - 1)) != slot)
+		return 0;
+
+	*addr = (s64)run >> PIR_PAGE_SHIFT << PAGE_SHIFT;
+	*shift = PAGE_SHIFT + (run >> PIR_SIZE_SHIFT & 3) * PIR_SIZE_BITS;
+	return run & PIR_COUNT_MAX;
+}
 
 /* Is there an alternative to what the base does? */
 static __always_inline bool pmap_inval_enabled(void)

@@ -17,6 +17,7 @@
  *
  * usage: flush_count [-r] [operation...]	-r: report, do not judge
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -45,6 +46,9 @@
 #ifndef MADV_FREE
 #define MADV_FREE 8
 #endif
+#ifndef MADV_MERGEABLE
+#define MADV_MERGEABLE 12
+#endif
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
@@ -70,6 +74,7 @@
 #define ELSEWHERE	(ARENA + 128 * HUGE)
 #define SHARED_AT	((char *)(80 * GIG))
 
+#define KSM		"/sys/kernel/mm/ksm/"
 #define TRACING		"/sys/kernel/tracing/instances/flush_count"
 
 #define RW		(PROT_READ | PROT_WRITE)
@@ -77,7 +82,8 @@
 enum { SHOOTDOWNS, FULL, PARTIAL, LAZY, NR_COUNTS };
 static const char * const count_name[] = { "shootdowns", "full", "partial", "lazy" };
 
-enum { F_THP = 1, F_HUGETLB = 2, F_UFFD = 4, F_SOFT_DIRTY = 8, F_SHARING = 16 };
+enum { F_THP = 1, F_HUGETLB = 2, F_UFFD = 4, F_SOFT_DIRTY = 8, F_SHARING = 16,
+	F_KSM = 32 };
 
 #define ANY	999
 
@@ -127,6 +133,16 @@ static bool write_file(const char *path, const char *text)
 	if (fd >= 0)
 		close(fd);
 	return ok;
+}
+
+static long read_number(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	long n = -1;
+
+	must(f && fscanf(f, "%ld", &n) == 1, path);
+	fclose(f);
+	return n;
 }
 
 /* The other two threads */
@@ -209,13 +225,36 @@ static long lazy_interrupts(void)
 	return n;
 }
 
+/* The thread that merges pages for all processes; 0: there is none. */
+static int pid_of_ksmd(void)
+{
+	struct dirent *d;
+	char path[300], name[32];
+	int pid = 0;
+	DIR *dir = opendir("/proc");
+	FILE *f;
+
+	must(dir, "/proc");
+	while (!pid && (d = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fscanf(f, "%31s", name) == 1 && !strcmp(name, "ksmd"))
+			pid = atoi(d->d_name);
+		fclose(f);
+	}
+	closedir(dir);
+	return pid;
+}
+
 static void start_tracing(void)
 {
 	char pids[64];
 
 	if (access(TRACING, F_OK) && mkdir(TRACING, 0700))
 		ksft_exit_skip("flush_count: no tracefs at /sys/kernel/tracing\n");
-	snprintf(pids, sizeof(pids), "%d %d", gettid(), tid_of_spinner);
+	snprintf(pids, sizeof(pids), "%d %d %d", gettid(), tid_of_spinner, pid_of_ksmd());
 	must(write_file(TRACING "/tracing_on", "0") &&
 	     write_file(TRACING "/set_event_pid", pids) &&
 	     write_file(TRACING "/events/tlb/tlb_flush/enable", "1"), TRACING);
@@ -403,6 +442,44 @@ static void end_sharing(void)
 	munmap(SHARED_AT, GIG);
 }
 
+/* Pages of the same content. */
+
+static void mergeable(void)
+{
+	small_pages();
+	must(!madvise(AT, NR * PAGE, MADV_MERGEABLE), "MADV_MERGEABLE");
+}
+
+static void merge(void)
+{
+	int i;
+
+	must(write_file(KSM "run", "1"), KSM "run");
+	for (i = 0; i < 1000 && read_number(KSM "pages_sharing") < NR - 1; i++)
+		doze(10000000);
+	must(write_file(KSM "run", "0"), KSM "run");
+	if (i == 1000)
+		ksft_exit_fail_msg("flush_count: pages are not merged\n");
+}
+
+static void merged(void)
+{
+	mergeable();
+	merge();
+}
+
+static void unmerge(void)
+{
+	must(write_file(KSM "run", "2"), KSM "run");
+	must(!read_number(KSM "pages_sharing"), "pages are still merged");
+}
+
+static void unmerge_and_reserve(void)
+{
+	unmerge();
+	all_reserved();
+}
+
 /* userfaultfd */
 
 static bool open_uffd(void)
@@ -558,6 +635,11 @@ static const struct op ops[] = {
 	  MIN(0, 0, 0, 0), MAX(0, 0, 0, 0), F_HUGETLB },
 	{ "hugetlb-unshare", share, unshare_by_split, end_sharing,
 	  MIN(1, 2, 0, 1), MAX(1, 2, 0, 1), F_HUGETLB | F_SHARING },
+	/* The first page is made read-only, each other one and then replaced. */
+	{ "ksm-merge", mergeable, merge, unmerge_and_reserve,
+	  MIN(2 * NR - 1, 0, 2 * NR - 1, 0), MAX(2 * NR - 1, 0, ANY, 0), F_KSM },
+	{ "ksm-unmerge", merged, unmerge, all_reserved,
+	  MIN(NR, 0, 2 * NR, 0), MAX(NR, 0, 2 * NR, 0), F_KSM },
 	{ "uffd-wp-protect", watched, uffd_protect, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_UFFD },
 	{ "uffd-wp-unprotect", watched_protected, uffd_unprotect, all_reserved,
@@ -582,6 +664,8 @@ static const char *why_not(const struct op *op)
 {
 	if (op->needs & F_THP && access("/sys/kernel/mm/transparent_hugepage", F_OK))
 		return "no transparent huge pages";
+	if (op->needs & F_KSM && access(KSM "run", W_OK))
+		return "no merging of equal pages";
 	if (op->needs & F_UFFD && uffd < 0)
 		return "no userfaultfd with asynchronous write protection";
 	if (op->needs & F_SOFT_DIRTY && !has_soft_dirty())
