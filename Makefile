@@ -14,10 +14,10 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare prevalence test hunt suites open save check bisect models mutants debug torture rendezvous clean
+.PHONY: help deps compare layout prevalence test hunt suites open save check bisect models mutants debug torture rendezvous clean
 
 help:
-	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer, LONG=1: all)'
+	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer rows, LONG=1: all)'
 	@echo 'make test      prove the series: check, git am, build, KUnit on 1 and 4 vCPUs, self-tests (LONG=1: longer)'
 	@echo 'make hunt      ten million operations under the stale-translation hunters, stock and each mode; resumes (OPERATIONS=: so many)'
 	@echo 'make suites    mm and x86 self-tests of the kernel, and stress-ng: stock, off, on and hold alike; resumes'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bisect    every patch of the series builds, on and off, and boots'
 	@echo 'make torture   a million rendezvous on 2, 4 and 8 vCPUs; resumes (RENDEZVOUS=: so many)'
 	@echo 'make rendezvous  what a rendezvous costs, next to a bare call and to stop_machine()'
+	@echo 'make layout    what size and layout of the log would have been enough for what CPUs have missed'
 	@echo 'make models    verify the models with SPIN, and that weakened ones fail'
 	@echo 'make mutants   seeded faults: build each, and see that the test that it names fails'
 	@echo 'make debug     kernels with other options (UP, 32 bit, clang, RT, KASAN, KCSAN, ...) build and pass; resumes (ROW=: only these)'
@@ -41,6 +42,9 @@ deps:
 
 compare:
 	@scripts/bench-run
+
+layout:
+	@scripts/layout-run
 
 test:
 	@scripts/test-run $(if $(LONG),--long)

@@ -25,15 +25,18 @@
 #ifndef KIND2
 #define KIND2	NONE
 #endif
+#ifndef SLOTS
+#define SLOTS	3		/* for spans */
+#endif
 #ifndef REACH
 #define REACH	0		/* coverage: claim that this never happens */
 #endif
 #define reached(n)	assert(REACH != (n))
 
 #define NONE	0
-#define KNOWN	1		/* registers its range when it begins */
-#define GROWS	2		/* registers the first page, and more as it goes */
-#define UNKNOWN	3		/* a gather that registers nothing, or the only user */
+#define KNOWN	1		/* says its range when it begins */
+#define GROWS	2		/* says the first page, and more as it goes */
+#define UNKNOWN	3		/* a gather that says nothing, or the only user */
 #define OUTSIDE	4		/* no gather: clear_refs and the like, always flush all */
 
 #define BIT(n)	(1 << (n))
@@ -43,8 +46,8 @@
 byte mapped = BIT(PAGES) - 1, maps[PAGES];
 short stale;			/* entries that a CPU may have, and the page table has not */
 
-/* Of the mm. Each step that uses span[] or registered is under its lock. */
-byte span[3], registered, pending, running;
+/* Of the mm. pending and said are one word of it, each slot is another one. */
+byte slot[SLOTS], said, pending, running;
 
 /* All entries of the pages in a mask, up to the present mapping. */
 inline entries(mask, into)
@@ -80,44 +83,105 @@ inline change(p)
 	fi
 }
 
-inline link(mask)
+/* A slot for the mask, if there is one that is free. */
+inline say(mask)
 {
-	pending++; registered++; span[me] = mask
-}
-
-inline unlink()
-{
-	pending--;
+	mine = SLOTS;
 	if
-	:: kind < UNKNOWN -> registered--; span[me] = 0
+	:: kind < UNKNOWN ->
+		do
+		:: j < SLOTS && mine == SLOTS ->
+			if
+			:: !slot[j] -> slot[j] = mask; mine = j
+			:: else
+			fi;
+			j++
+		:: else -> break
+		od;
+		j = 0;
+		if
+		:: mine == SLOTS -> reached(4)
+		:: else
+		fi
 	:: else
 	fi
 }
 
-#ifdef RULE_REMOVED
-#define NOT_ENOUGH	false
-#elif defined(UNREGISTERED_IGNORED)
-#define NOT_ENOUGH	(span[me] & o)
+inline counted()
+{
+	pending++;
+	if
+	:: mine < SLOTS -> said++
+	:: else
+	fi
+}
+
+inline uncounted()
+{
+	pending--;
+	if
+	:: mine < SLOTS -> said--
+	:: else
+	fi
+}
+
+inline unsay()
+{
+	if
+	:: mine < SLOTS -> slot[mine] = 0; mine = SLOTS
+	:: else
+	fi
+}
+
+#ifdef COUNT_APART
+#define SEEN	seen
 #else
-#define NOT_ENOUGH	((span[me] & o) || pending != registered)
+#define SEEN	pending
 #endif
 
-/* tlb_finish_mmu(): is the record not enough? */
-inline look()
+/* Nobody else, or somebody who has not said what he changes? */
+inline look_at_count()
 {
-	o = span[(me + 1) % 3] | span[(me + 2) % 3];
 	if
-	:: kind < UNKNOWN ->
-		/* Another span that overlaps, or somebody who has none. */
-		all = NOT_ENOUGH
-	:: kind == UNKNOWN -> all = (pending > 1)
 	:: kind == OUTSIDE -> all = true
-	fi;
+	:: kind < OUTSIDE && SEEN == 1 -> o = SLOTS
+	:: kind < OUTSIDE && SEEN > 1 && mine == SLOTS -> all = true
+#ifndef UNSAID_IGNORED
+	:: kind < OUTSIDE && SEEN > 1 && mine < SLOTS && SEEN != said -> all = true
+#endif
+	:: else
+	fi
+}
+
+inline look_at_slot()
+{
 	if
-	:: !all && kind < UNKNOWN && pending > 1 -> reached(2)
+	:: o != mine && (slot[o] & range) -> all = true
 	:: else
 	fi;
-	o = 0
+	o++
+}
+
+/* tlb_finish_mmu(): is the record not enough? One word at a time. */
+inline look()
+{
+#ifdef COUNT_APART
+	atomic { true -> seen = pending; }
+#endif
+	atomic { true -> look_at_count(); }
+	do
+	:: atomic { !all && o < SLOTS -> look_at_slot(); }
+	:: atomic { all || o >= SLOTS ->
+		if
+		:: !all && mine < SLOTS && pending > 1 -> reached(2)
+		:: else
+		fi;
+		o = 0;
+#ifdef RULE_REMOVED
+		all = false;
+#endif
+		break }
+	od
 }
 
 inline flush()
@@ -131,7 +195,10 @@ inline flush()
 
 proctype Thread(byte me; byte kind)
 {
-	byte range, recorded, p, n, o, j, k;
+	byte range, recorded, p, n, o, j, k, mine = SLOTS;
+#ifdef COUNT_APART
+	byte seen;
+#endif
 	short must, bits;
 	bool all;
 
@@ -149,46 +216,50 @@ proctype Thread(byte me; byte kind)
 		fi;
 		entries(range, must);
 		p = !(range & 1);
-#ifdef REGISTER_LATE
+#ifdef SAY_LATE
 		}
 		atomic { true -> change(p); }
 		atomic { true ->
 #endif
 		if
-		:: kind == KNOWN -> link(range)
-		:: kind == GROWS -> link(BIT(p))
-		:: kind >= UNKNOWN -> pending++
+		:: kind == GROWS -> say(BIT(p))
+		:: else -> say(range)
 		fi }
+		atomic { true -> counted(); }
 #ifdef LOOK_FIRST
-		atomic { true -> look(); }
+		look();
 #endif
 		do
 		:: atomic { range & BIT(p) ->
 #ifdef GROW_LATE
 			change(p); }
 			atomic { kind == GROWS ->
-			span[me] = span[me] | BIT(p); p++; }
+			slot[mine] = slot[mine] | BIT(p); p++; }
 #else
 			if
-			:: kind == GROWS && !(span[me] & BIT(p)) ->
-				span[me] = span[me] | BIT(p)
+			:: kind == GROWS && mine < SLOTS && !(slot[mine] & BIT(p)) ->
+#ifdef GIVE_UP
+				said--; slot[mine] = 0; mine = SLOTS
+#else
+				slot[mine] = slot[mine] | BIT(p)
+#endif
 			:: else -> change(p); p++
 			fi }
 #endif
 		/* The batch of pages is full. */
 		:: atomic { recorded && (range & BIT(p)) && kind < OUTSIDE -> all = false; flush(); }
-		:: atomic { !(range & BIT(p)) -> p = 0;
-#ifndef LOOK_FIRST
-			look();
-#endif
-			break }
+		:: atomic { !(range & BIT(p)) -> p = 0; break }
 		od;
-#ifdef UNLINK_FIRST
-		atomic { true -> unlink(); }
+#ifndef LOOK_FIRST
+		look();
+#endif
+#ifdef UNSAY_FIRST
+		atomic { true -> uncounted(); unsay(); }
 		atomic { true -> flush(); }
 #else
 		atomic { true -> flush(); }
-		atomic { true -> unlink(); }
+		atomic { true -> uncounted(); }
+		atomic { true -> unsay(); }
 #endif
 		atomic { true ->
 			assert(!(stale & must));	/* the law */
@@ -222,5 +293,5 @@ init {
 	}
 	atomic { timeout ->
 		assert(!running);
-		assert(!pending && !registered && !span[0] && !span[1] && !span[2] && !stale); }
+		assert(!pending && !said && !slot[0] && !slot[SLOTS - 1] && !stale); }
 }

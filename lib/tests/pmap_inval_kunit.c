@@ -22,6 +22,7 @@
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
+#include <linux/mm_inline.h>
 #include <linux/mman.h>
 #include <linux/mmu_context.h>
 #include <linux/sched/mm.h>
@@ -1331,6 +1332,155 @@ static void run_of_any_size_is_kept(struct kunit *test)
 	expect_missing(test, mm->context.inval_log, gen, PMAP_INVAL_PENDING);
 }
 
+/* Gathers that are open at the same time */
+
+#define NR_GATHERS	(MMU_GATHER_NR_SPANS + 2)
+
+struct gathers {
+	struct mm_struct	*mm;
+	struct mmu_gather	tlb[NR_GATHERS];
+};
+
+static void gathers_put(void *data)
+{
+	mmput(data);
+}
+
+/* The mm is nobody's, so that it does not matter how many threads it has. */
+static struct gathers *gathers_init(struct kunit *test)
+{
+	struct gathers *g = kunit_kzalloc(test, sizeof(*g), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, g);
+	g->mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, g->mm);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, gathers_put, g->mm), 0);
+	return g;
+}
+
+/* Two gathers are open. Does the first one that ends flush everything? */
+static void expect_meet(struct kunit *test, struct gathers *g,
+			struct mmu_gather *first, struct mmu_gather *last,
+			bool meet)
+{
+	tlb_finish_mmu(first);
+	KUNIT_EXPECT_EQ(test, !!first->fullmm, meet);
+	tlb_finish_mmu(last);
+	KUNIT_EXPECT_FALSE(test, last->fullmm);
+	KUNIT_EXPECT_EQ(test, atomic_read(&g->mm->tlb_flush_pending), 0);
+}
+
+static void gathers_meet_if_their_parts_overlap(struct kunit *test)
+{
+	static const struct {
+		unsigned long start, end, start2, end2;
+		bool meet;
+	} parts[] = {
+		{ SZ_4M, SZ_4M + PAGE_SIZE, SZ_4M, SZ_4M + PAGE_SIZE, true },
+		{ SZ_4M, SZ_4M + PAGE_SIZE, SZ_4M + PAGE_SIZE, SZ_8M, false },
+		{ SZ_4M, SZ_4M + 2 * PAGE_SIZE, SZ_4M + PAGE_SIZE, SZ_8M, true },
+		{ SZ_4M, SZ_4M, 0, SZ_2M, false },
+		/* In pages of 1G, also those that it begins and ends in. */
+		{ 0, 5UL * SZ_1G, SZ_4M, SZ_4M + PAGE_SIZE, true },
+		{ 0, 5UL * SZ_1G + PAGE_SIZE, 5UL * SZ_1G, 6UL * SZ_1G, true },
+		{ 3UL * SZ_1G - PAGE_SIZE, 5UL * SZ_1G, SZ_2G, 3UL * SZ_1G, true },
+		{ 3UL * SZ_1G - PAGE_SIZE, 5UL * SZ_1G, SZ_1G, SZ_2G, false },
+		{ 3UL * SZ_1G - PAGE_SIZE, 5UL * SZ_1G, 5UL * SZ_1G, 6UL * SZ_1G, false },
+		/* At the end of what a process can have, with five levels. */
+		{ BIT(56) - SZ_4M, BIT(56), BIT(56) - PAGE_SIZE, BIT(56), true },
+		{ BIT(56) - SZ_4M, BIT(56), 0, PAGE_SIZE, false },
+		/* Nothing has that many pages: it may be anything. */
+		{ 0, -PAGE_SIZE, SZ_4M, SZ_4M + PAGE_SIZE, true },
+	};
+	struct gathers *g = gathers_init(test);
+	struct mmu_gather *a = &g->tlb[0], *b = &g->tlb[1];
+	unsigned int i, order;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		for (order = 0; order < 2; order++) {
+			tlb_gather_mmu_range(a, g->mm, parts[i].start, parts[i].end);
+			tlb_gather_mmu_range(b, g->mm, parts[i].start2, parts[i].end2);
+			expect_meet(test, g, order ? a : b, order ? b : a, parts[i].meet);
+		}
+	}
+}
+
+static void gather_meets_where_it_goes_on(struct kunit *test)
+{
+	struct gathers *g = gathers_init(test);
+	struct mmu_gather *a = &g->tlb[0], *b = &g->tlb[1];
+
+	tlb_gather_mmu_range(a, g->mm, 0, 0);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	expect_meet(test, g, a, b, false);
+
+	tlb_gather_mmu_range(a, g->mm, 0, 0);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	tlb_gather_extend(a, SZ_8M, SZ_16M);
+	expect_meet(test, g, b, a, false);
+
+	/* What is in between counts. */
+	tlb_gather_mmu_range(a, g->mm, 0, SZ_2M);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	tlb_gather_extend(a, SZ_8M, SZ_16M);
+	expect_meet(test, g, b, a, true);
+
+	/* So far that it may be anything. */
+	tlb_gather_mmu_range(a, g->mm, 0, SZ_2M);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	tlb_gather_extend(a, SZ_16M, -PAGE_SIZE);
+	expect_meet(test, g, a, b, true);
+}
+
+static void gather_that_says_nothing_meets_all(struct kunit *test)
+{
+	struct gathers *g = gathers_init(test);
+	struct mmu_gather *a = &g->tlb[0], *b = &g->tlb[1];
+
+	tlb_gather_mmu(a, g->mm);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	expect_meet(test, g, b, a, true);
+
+	tlb_gather_mmu(a, g->mm);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	expect_meet(test, g, a, b, true);
+
+	/* Nor has it said anything while the mode is "off". */
+	pmap_inval_set_mode("off");
+	tlb_gather_mmu_range(a, g->mm, 0, SZ_2M);
+	pmap_inval_set_mode("on");
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	expect_meet(test, g, b, a, true);
+
+	inc_tlb_flush_pending(g->mm);
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	tlb_finish_mmu(b);
+	KUNIT_EXPECT_TRUE(test, b->fullmm);
+	dec_tlb_flush_pending(g->mm);
+}
+
+static void more_gathers_than_there_is_room_for_meet(struct kunit *test)
+{
+	struct gathers *g = gathers_init(test);
+	unsigned int i;
+
+	for (i = 0; i < MMU_GATHER_NR_SPANS; i++)
+		tlb_gather_mmu_range(&g->tlb[i], g->mm, i * SZ_4M, (i + 1) * SZ_4M);
+	/* All have room. */
+	tlb_finish_mmu(&g->tlb[0]);
+	KUNIT_EXPECT_FALSE(test, g->tlb[0].fullmm);
+	/* So has who comes then, and who comes after him does not. */
+	tlb_gather_mmu_range(&g->tlb[0], g->mm, 0, SZ_4M);
+	tlb_gather_mmu_range(&g->tlb[i], g->mm, SZ_1G, SZ_2G);
+	for (i = 0; i < MMU_GATHER_NR_SPANS; i++) {
+		tlb_finish_mmu(&g->tlb[i]);
+		KUNIT_EXPECT_TRUE(test, g->tlb[i].fullmm);
+	}
+	tlb_finish_mmu(&g->tlb[i]);
+	KUNIT_EXPECT_FALSE(test, g->tlb[i].fullmm);
+	KUNIT_EXPECT_EQ(test, atomic_read(&g->mm->tlb_flush_pending), 0);
+}
+
 /* Writers and readers of one small log, all at once. */
 #define RACE_GENS	200000
 
@@ -1852,6 +2002,10 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(newer_generation_takes_the_slot),
 	KUNIT_CASE(claimed_slot_is_not_taken),
 	KUNIT_CASE(run_of_any_size_is_kept),
+	KUNIT_CASE(gathers_meet_if_their_parts_overlap),
+	KUNIT_CASE(gather_meets_where_it_goes_on),
+	KUNIT_CASE(gather_that_says_nothing_meets_all),
+	KUNIT_CASE(more_gathers_than_there_is_room_for_meet),
 	KUNIT_CASE_SLOW(log_is_not_torn),
 	KUNIT_CASE(this_cpu_invalidates_too),
 	KUNIT_CASE(stale_until_registered_and_flushed),

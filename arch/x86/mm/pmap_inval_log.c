@@ -220,19 +220,18 @@ u64 pmap_inval_publish(struct mm_struct *mm, const struct pmap_inval_runs *runs,
 		       unsigned int slot, bool tables, u8 *nr)
 {
 	struct pmap_inval_log *log = READ_ONCE(mm->context.inval_log);
-	unsigned int i, shift, n = 0;
-	unsigned long addr;
+	unsigned int i, n = 0;
 	u64 gen, last;
 
 	if (log && runs)
 		for (i = 0; i < runs->nr_pir; i++)
-			n += !!pmap_inval_run(runs->pir_ary[i], slot, &addr, &shift);
+			n += pmap_inval_run_of(runs->pir_ary[i], slot);
 
 	*nr = max(n, 1);
 	last = atomic64_add_return(max(n, 1), &mm->context.tlb_gen); /* LOG:E */
 
 	for (i = 0, gen = last - n; gen != last; i++)
-		if (pmap_inval_run(runs->pir_ary[i], slot, &addr, &shift))
+		if (pmap_inval_run_of(runs->pir_ary[i], slot))
 			pmap_inval_log_write(log, ++gen, runs->pir_ary[i] &
 					     ~PMAP_INVAL_SLOT_MASK, tables);
 	return last;

@@ -181,6 +181,12 @@ bool pmap_inval_catch_up_switch(struct mm_struct *mm, u16 asid, bool loaded,
 				u64 to);
 bool pmap_inval_targets(const struct flush_tlb_info *f, struct mm_struct *mm);
 
+/* Is a run of this one of the address spaces of a batch? */
+static __always_inline bool pmap_inval_run_of(u64 run, unsigned int slot)
+{
+	return (run & PMAP_INVAL_SLOT_MASK) == (u64)slot << PIR_SLOT_SHIFT;
+}
+
 /*
  * Unpack a run: set the address and the size, as a shift, of its translations.
  * Return their number, 0 if they are not of @slot.
@@ -189,7 +195,7 @@ static __always_inline unsigned long pmap_inval_run(u64 run, unsigned int slot,
 						    unsigned long *addr,
 						    unsigned int *shift)
 {
-	if ((run >> PIR_SLOT_SHIFT & (PMAP_INVAL_MAXMM - 1)) != slot)
+	if (!pmap_inval_run_of(run, slot))
 		return 0;
 
 	*addr = (s64)run >> PIR_PAGE_SHIFT << PAGE_SHIFT;
