@@ -17,7 +17,7 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 .PHONY: help deps compare layout prevalence test hunt suites open save check bisect models mutants debug torture rendezvous clean
 
 help:
-	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer rows, LONG=1: all)'
+	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer rows, LONG=1: all; UPTO=: only the first so many patches)'
 	@echo 'make test      prove the series: check, git am, build, KUnit on 1 and 4 vCPUs, self-tests (LONG=1: longer)'
 	@echo 'make hunt      ten million operations under the stale-translation hunters, stock and each mode; resumes (OPERATIONS=: so many)'
 	@echo 'make suites    mm and x86 self-tests of the kernel, and stress-ng: stock, off, on and hold alike; resumes'

@@ -63,16 +63,31 @@ static void unmap_16(void) { munmap(area, 16 * PG); }
 static void map_fill_16(void) { map_16(); fill(16, 1); }
 static void map_unmap_16(void) { map_16(); unmap_16(); }
 
-static void protect(int prot)
+static void protect(int pages, int prot)
 {
-	if (mprotect(area, 5 * PG, prot))
+	if (mprotect(area, pages * PG, prot))
 		die("icount: mprotect: %s", strerror(errno));
+}
+
+static void protect_5(void) { protect(5, PROT_READ); }
+static void protect_512(void) { protect(512, PROT_READ); }
+
+static void writable_5(void)
+{
+	protect(5, PROT_READ | PROT_WRITE);
+	fill(5, 1);
+}
+
+static void writable_512(void)
+{
+	protect(512, PROT_READ | PROT_WRITE);
+	fill(512, 1);
 }
 
 static void protect_toggle(void)
 {
-	protect(PROT_READ);
-	protect(PROT_READ | PROT_WRITE);
+	protect(5, PROT_READ);
+	protect(5, PROT_READ | PROT_WRITE);
 }
 
 static void brk_toggle(void)
@@ -149,6 +164,8 @@ static const struct {
 	{ "madvise-16x64", fill_16x64, drop_16x64 },
 	{ "munmap-16x1", map_fill_16, unmap_16 },
 	{ "mprotect-5x1", fill_5, protect_toggle },
+	{ "mprotect-down-5x1", writable_5, protect_5 },
+	{ "mprotect-down-512x1", writable_512, protect_512 },
 	{ "mmap-munmap", nothing, map_unmap_16 },
 	{ "page-fault", drop_1, touch_1 },
 	{ "brk", nothing, brk_toggle },

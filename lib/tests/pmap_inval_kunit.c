@@ -123,7 +123,7 @@ static void address_inside_a_page_means_that_page(struct kunit *test)
 
 	pmap_inval_init(&info, 0);
 	pmap_inval_add(&info, &init_mm, SZ_4M, 1, PAGE_SHIFT);
-	pmap_inval_add(&info, &init_mm, SZ_4M + PAGE_SIZE + 4, 2, PAGE_SHIFT);
+	pmap_inval_add(&info, &init_mm, SZ_4M + PAGE_SIZE * 3 / 2, 2, PAGE_SHIFT);
 	KUNIT_EXPECT_EQ(test, pmap_inval_close(&info.runs), PMAP_INVAL_PRECISE);
 	KUNIT_EXPECT_EQ(test, info.runs.nr_pir, 1);
 	expect_run(test, &info.runs, 0, SZ_4M, 3, PAGE_SHIFT);
@@ -1355,6 +1355,8 @@ static struct gathers *gathers_init(struct kunit *test)
 	g->mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, g->mm);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, gathers_put, g->mm), 0);
+	pmap_inval_alloc_log(g->mm);
+	KUNIT_ASSERT_NOT_NULL(test, g->mm->context.inval_log);
 	return g;
 }
 
@@ -1436,6 +1438,7 @@ static void gather_that_says_nothing_meets_all(struct kunit *test)
 {
 	struct gathers *g = gathers_init(test);
 	struct mmu_gather *a = &g->tlb[0], *b = &g->tlb[1];
+	struct pmap_inval_log *log;
 
 	tlb_gather_mmu(a, g->mm);
 	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
@@ -1449,6 +1452,14 @@ static void gather_that_says_nothing_meets_all(struct kunit *test)
 	pmap_inval_set_mode("off");
 	tlb_gather_mmu_range(a, g->mm, 0, SZ_2M);
 	pmap_inval_set_mode("on");
+	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
+	expect_meet(test, g, b, a, true);
+
+	/* Nor has one that has begun before there was anything to say it to. */
+	log = g->mm->context.inval_log;
+	g->mm->context.inval_log = NULL;
+	tlb_gather_mmu_range(a, g->mm, 0, SZ_2M);
+	g->mm->context.inval_log = log;
 	tlb_gather_mmu_range(b, g->mm, SZ_4M, SZ_8M);
 	expect_meet(test, g, b, a, true);
 

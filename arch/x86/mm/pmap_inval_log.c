@@ -106,6 +106,16 @@ static inline void debug_found(struct pmap_inval_log *log, u64 gen, u64 run,
 			       bool tables) { }
 #endif
 
+static struct kmem_cache *pmap_inval_log_cache __ro_after_init;
+
+static int __init pmap_inval_log_init(void)
+{
+	pmap_inval_log_cache = KMEM_CACHE(pmap_inval_log, SLAB_HWCACHE_ALIGN |
+					  SLAB_ACCOUNT | SLAB_PANIC);
+	return 0;
+}
+core_initcall(pmap_inval_log_init);
+
 /**
  * pmap_inval_alloc_log() - have an mm remember its generations
  * @mm: an mm that is about to have more than one thread
@@ -121,13 +131,13 @@ void pmap_inval_alloc_log(struct mm_struct *mm)
 	if (READ_ONCE(mm->context.inval_log))
 		return;
 
-	log = kzalloc_obj(*log, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	log = kmem_cache_zalloc(pmap_inval_log_cache, GFP_KERNEL | __GFP_NOWARN);
 #ifdef CONFIG_DEBUG_PMAP_INVAL
 	if (log)
 		raw_spin_lock_init(&log->debug_lock);
 #endif
 	if (log && cmpxchg(&mm->context.inval_log, NULL, log))
-		kfree(log);
+		kmem_cache_free(pmap_inval_log_cache, log);
 }
 
 /**
@@ -138,7 +148,8 @@ void pmap_inval_alloc_log(struct mm_struct *mm)
  */
 void pmap_inval_free_log(struct mm_struct *mm)
 {
-	kfree(mm->context.inval_log);
+	if (mm->context.inval_log)
+		kmem_cache_free(pmap_inval_log_cache, mm->context.inval_log);
 	mm->context.inval_log = NULL;
 }
 

@@ -80,6 +80,8 @@ struct pmap_inval_slot {
 
 struct pmap_inval_log {
 	struct pmap_inval_slot slot[PMAP_INVAL_LOG_SLOTS];
+	/* Of mmu_gather. Here because it is of use to the same mms. */
+	u64 spans[MMU_GATHER_NR_SPANS];
 #ifdef CONFIG_DEBUG_PMAP_INVAL
 	/* The same, kept in the plain way: under a lock, and for longer. */
 	raw_spinlock_t debug_lock;

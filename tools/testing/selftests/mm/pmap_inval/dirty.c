@@ -27,6 +27,8 @@
  *		if that is lost they are dropped
  *
  * Each is done in each mode of x86/pmap_inval in debugfs, if there is that file.
+ * In mode hold mprotect() has to do its work while the writers are held, so it gets
+ * a budget with which that comes about, and what came about otherwise is no round.
  *
  * usage: dirty [case...]	DIRTY_DEVICE=/dev/... (default /dev/ram1): its
  *				contents are overwritten
@@ -55,6 +57,9 @@
 #endif
 
 #define MODE_FILE	"/sys/kernel/debug/x86/pmap_inval"
+#define STATS_FILE	"/sys/kernel/debug/cpusync/stats"
+#define BUDGET_FILE	"/sys/module/cpusync/parameters/budget_us"
+#define LONG_BUDGET	"20000"
 #define PAGES		32	/* of each writer */
 #define MAX_WRITERS	3
 #define MIN_ROUNDS	3
@@ -281,13 +286,31 @@ static bool read_anon(bool *out)
 	return true;
 }
 
-static const char *run_case(unsigned int nr, unsigned int *rounds, unsigned int *lost)
+/* How many holds there have been since boot. */
+static unsigned long nr_held(void)
+{
+	unsigned long n = 0;
+	FILE *f = fopen(STATS_FILE, "r");
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "all %lu", &n) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static const char *run_case(unsigned int nr, bool hold, unsigned int *rounds,
+			    unsigned int *lost)
 {
 	bool anon = !strncmp(cases[nr].name, "anon", 4), out = true, all, ok;
 	uint64_t end = now_ms() + CASE_MS;
+	unsigned long first_held = nr_held(), held;
 	unsigned int us = 200, n, i;
 	int err;
 
+	hold = hold && cases[nr].call == do_mprotect;
 	*rounds = *lost = 0;
 	map = anon ? anon_map : file_map;
 	for (n = 0; n < nr_writers; n++) {
@@ -299,6 +322,7 @@ static const char *run_case(unsigned int nr, unsigned int *rounds, unsigned int 
 		return "no swap";
 
 	while (now_ms() < end || (*rounds < MIN_ROUNDS && now_ms() < end + LIMIT_MS)) {
+		held = nr_held();
 		all = let_write(us) == nr_writers * PAGES;
 		ok = cases[nr].call();
 		err = errno;
@@ -313,19 +337,19 @@ static const char *run_case(unsigned int nr, unsigned int *rounds, unsigned int 
 					 writers[n].last[i];
 		/* A round counts if all pages had been written to before. */
 		if (all)
-			*rounds += out;
+			*rounds += out && (!hold || nr_held() > held);
 		else if (us < 50000)
 			us *= 2;
 		if (!anon && !restore())
 			return "cannot map it again";
 	}
-	return NULL;
+	return hold && nr_held() == first_held ? "nobody was held" : NULL;
 }
 
-static bool set_mode(const char *mode)
+static bool write_file(const char *path, const char *value)
 {
-	int f = open(MODE_FILE, O_WRONLY);
-	bool ok = f >= 0 && write(f, mode, strlen(mode)) == (ssize_t)strlen(mode);
+	int f = open(path, O_WRONLY);
+	bool ok = f >= 0 && write(f, value, strlen(value)) == (ssize_t)strlen(value);
 
 	if (f >= 0)
 		close(f);
@@ -344,11 +368,12 @@ static void run_mode(const char *mode, int argc, char **argv)
 			;
 		if (argc > 1 && k == argc)
 			continue;
-		why = run_case(i, &rounds, &lost);
+		why = run_case(i, !strcmp(mode, "hold"), &rounds, &lost);
 		if (!why && rounds < MIN_ROUNDS)
 			why = "too few rounds";
 		snprintf(name, sizeof(name), *mode ? "%s, %s" : "%s", cases[i].name, mode);
-		if (why && (!strcmp(why, "no swap") || !strcmp(why, strerror(EINVAL))))
+		if (why && (!strcmp(why, "no swap") || !strcmp(why, "nobody was held") ||
+			    !strcmp(why, strerror(EINVAL))))
 			ksft_test_result_skip("%s: %s\n", name, why);
 		else
 			ksft_test_result(!why && !lost, "%s: %u rounds, %u stores lost%s%s\n",
@@ -362,9 +387,11 @@ int main(int argc, char **argv)
 	struct sigaction act = { .sa_handler = may_not_write, .sa_flags = SA_NODEFER };
 	unsigned int nr_cases = ARRAY_SIZE(cases), selected = 0, i, n;
 	bool switched = !access(MODE_FILE, W_OK);
+	char budget[16] = "";
 	cpu_set_t set;
 	struct stat st;
 	int cpu, k;
+	FILE *f;
 
 	ksft_print_header();
 	page_size = sysconf(_SC_PAGESIZE);
@@ -413,16 +440,25 @@ int main(int argc, char **argv)
 			ksft_exit_fail_msg("cannot start a thread\n");
 	}
 
+	f = fopen(BUDGET_FILE, "r");
+	if (f) {
+		if (!fgets(budget, sizeof(budget), f) || !write_file(BUDGET_FILE, LONG_BUDGET))
+			ksft_exit_fail_msg("cannot set the budget of holds\n");
+		fclose(f);
+	}
+
 	ksft_set_plan((selected ?: nr_cases) * (switched ? 3 : 1));
 	if (!switched)
 		run_mode("", argc, argv);
 	for (i = 0; switched && i < 3; i++) {
-		if (!set_mode(modes[i]))
+		if (!write_file(MODE_FILE, modes[i]))
 			ksft_exit_fail_msg("cannot set mode %s\n", modes[i]);
 		run_mode(modes[i], argc, argv);
 	}
 	if (switched)
-		set_mode("on");
+		write_file(MODE_FILE, "on");
+	if (*budget)
+		write_file(BUDGET_FILE, budget);
 
 	atomic_store(&finished, true);
 	for (n = 0; n < nr_writers; n++)
