@@ -64,6 +64,7 @@
 
 /* What an mm with several threads pays for it. */
 static_assert(sizeof_field(struct pmap_inval_log, slot) == 1024);
+static_assert(sizeof_field(struct pmap_inval_log, spans) == 64);
 
 #ifdef CONFIG_DEBUG_PMAP_INVAL
 static void debug_write(struct pmap_inval_log *log, u64 gen, u64 run,
@@ -131,7 +132,8 @@ void pmap_inval_alloc_log(struct mm_struct *mm)
 	if (READ_ONCE(mm->context.inval_log))
 		return;
 
-	log = kmem_cache_zalloc(pmap_inval_log_cache, GFP_KERNEL | __GFP_NOWARN);
+	log = kmem_cache_zalloc(pmap_inval_log_cache,
+				GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 #ifdef CONFIG_DEBUG_PMAP_INVAL
 	if (log)
 		raw_spin_lock_init(&log->debug_lock);

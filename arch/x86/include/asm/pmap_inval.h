@@ -26,6 +26,7 @@
 
 #include <linux/cpusync.h>
 #include <linux/jump_label.h>
+#include <linux/mm_types.h>
 #include <linux/spinlock_types.h>
 #include <linux/types.h>
 
