@@ -61,6 +61,14 @@ tree_version() {
 		paste -sd.
 }
 
+# Somewhere to page out to, in a guest. From zram a page comes back without its slot, so it counts as dirty whatever the
+# page table says (SWP_SYNCHRONOUS_IO, should_try_to_free_swap()): the self-test dirty needs what is not synchronous. The
+# others need what has paged out when madvise() returns.
+GUEST_ZRAM='echo 256M >/sys/block/zram0/disksize && busybox mkswap /dev/zram0 >/dev/null && busybox swapon /dev/zram0'
+GUEST_LOOP='mkdir -p /run/swap && mount -t tmpfs swap /run/swap && busybox truncate -s 256M /run/swap/file && \
+	{ [ -b /dev/loop0 ] || busybox mknod /dev/loop0 b 7 0; } && busybox losetup /dev/loop0 /run/swap/file && \
+	busybox mkswap /dev/loop0 >/dev/null && busybox swapon /dev/loop0'
+
 patch_list() { find "$PATCHES" -maxdepth 1 -name '[0-9][0-9][0-9][0-9]-*.patch' 2>/dev/null | sort; }
 
 need_tools() {
