@@ -25,7 +25,7 @@ help:
 	@echo 'make open      build/linux: the base kernel with the series applied by git am'
 	@echo 'make save      store the commits of build/linux as patches and mirrored files (KTREE=: of another tree)'
 	@echo 'make check     patches, series file and mirrored files agree; with build/linux also style and docs'
-	@echo 'make bisect    every patch of the series builds, on and off, and boots'
+	@echo 'make bisect    every patch of the series builds (on, off, UP, 32 bit), boots and passes what exists by then; resumes'
 	@echo 'make torture   a million rendezvous on 2, 4 and 8 vCPUs; resumes (RENDEZVOUS=: so many)'
 	@echo 'make rendezvous  what a rendezvous costs, next to a bare call and to stop_machine()'
 	@echo 'make layout    what size and layout of the log would have been enough for what CPUs have missed'

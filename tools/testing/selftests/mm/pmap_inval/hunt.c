@@ -22,19 +22,25 @@
  * What GONE demands (the oracle):
  *
  *   ZERO      the page reads as zero        (MADV_DONTNEED of anonymous memory)
- *   FRESH     the page reads as NEW         (MAP_FIXED over it; broken COW;
- *                                            paged out, then written)
+ *   FRESH     the page reads as NEW         (MAP_FIXED over it; broken COW; paged
+ *                                            out, freed, collapsed or migrated,
+ *                                            then written)
  *   FAULT     reading faults                (munmap, PROT_NONE)
- *   READONLY  writing faults, reading finds OLD               (mprotect down)
+ *   READONLY  writing faults, reading finds OLD   (mprotect down, userfaultfd)
  *   MOVED     reading the old place faults, the new one has OLD      (mremap)
  *   COPIED    writing succeeds, but the child forked in CHANGING still finds
  *             OLD                                             (fork and COW)
+ *   TRACKED   writing succeeds, and the page is soft-dirty then   (clear_refs);
+ *             only the one reader writes
  *
  * With overlapping MADV_DONTNEED callers GONE begins when the first of them
  * returns, and is judged on the pages that both of them were asked to drop:
  * whoever returns promises that they are gone, whoever cleared them.
  *
- * MADV_FREE has no hunter: until reclaim runs, OLD is a legal answer.
+ * What has no hunter, as there is nothing to see: MADV_FREE until reclaim has run
+ * (OLD is a legal answer; so MADV_PAGEOUT comes after it); a NUMA hint that does not
+ * come (its pages move as in "migrate"); a huge page that is split, but for what is
+ * done to its parts; and exit(), after which nobody of that process looks.
  *
  * A hunter that has done nothing must not pass: it fails unless all readers
  * were warm in at least half of its rounds, and in MIN_WARM of them (and unless
@@ -63,6 +69,8 @@
 #include <time.h>
 #include <unistd.h>
 #include <linux/futex.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -78,6 +86,15 @@
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#ifndef UFFD_USER_MODE_ONLY
+#define UFFD_USER_MODE_ONLY 1
+#endif
+#ifndef MPOL_MF_MOVE
+#define MPOL_MF_MOVE 2
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
@@ -91,6 +108,7 @@
 #define WINDOW		6
 #define ROUNDS_PER_MAP	8
 #define TAIL_PAGES	1024
+#define NR_HUGETLB	8
 #define WARM_NS		(1000 * 1000000ULL)
 #define STUCK_NS	(60 * 1000000000ULL)
 #define GRACE_NS	(20 * 1000000000ULL)
@@ -110,7 +128,7 @@ enum phase { SETUP, LIVE, CHANGING, GONE };
 #define PHASE(state)		((state) & 3)
 #define ROUND(state)		((state) >> 2)
 
-enum oracle { ZERO, FRESH, FAULT, READONLY, MOVED, COPIED };
+enum oracle { ZERO, FRESH, FAULT, READONLY, MOVED, COPIED, TRACKED };
 
 #define F_REMAP		0x001	/* the change destroys the mapping */
 #define F_WRITE		0x002	/* readers write */
@@ -124,6 +142,12 @@ enum oracle { ZERO, FRESH, FAULT, READONLY, MOVED, COPIED };
 #define F_DISJOINT	0x200	/* several initiators, each its own pages */
 #define F_SWAP		0x400
 #define F_VECTOR	0x800
+#define F_COLLAPSE	0x1000	/* F_THP, but small until the change */
+#define F_HUGETLB	0x2000
+#define F_UFFD		0x4000
+#define F_NODES		0x8000	/* needs two NUMA nodes */
+#define F_HOTPLUG	0x10000	/* a CPU is offline during the change */
+#define F_ALONE		0x20000	/* one reader, who alone touches in GONE */
 
 struct area;
 
@@ -189,7 +213,7 @@ struct hit {
 
 static long page_size, huge_size;
 static int cpus[MAX_CPUS], nr_cpus;
-static int pidfd;
+static int pidfd, uffd = -1, pagemap;
 static struct area *areas;
 static int nr_areas, nr_readers;
 static struct reader readers[MAX_READERS];
@@ -387,7 +411,7 @@ static void new_huge_pattern(struct area *a)
 	static const unsigned int counts[] = { 0, 1, 5, 16 };
 	unsigned int small = counts[rnd(&a->rnd) % 4], per = huge_size / page_size;
 	unsigned int stride = rnd(&a->rnd) % 2 ? 1 : 7, lead = small * stride, i;
-	bool half = rnd(&a->rnd) % 3 == 0;
+	bool half = rnd(&a->rnd) % 3 == 0 && !(a->h->flags & F_COLLAPSE);
 
 	a->nr = 0;
 	for (i = 0; i < small; i++)
@@ -405,6 +429,21 @@ static void new_huge_pattern(struct area *a)
 	}
 	a->huge = ARENA(a->idx) + (rnd(&a->rnd) % 2 ? SZ_1G : SZ_1G / 2);
 	a->base = a->huge - lead * (size_t)page_size;
+	a->nr_gone = a->nr;
+}
+
+/* One place in each of some huge pages, across a PMD table's end or not. */
+static void new_hugetlb_pattern(struct area *a)
+{
+	static const unsigned int counts[] = { 1, 2, 5, NR_HUGETLB };
+	unsigned int per = huge_size / page_size, i;
+
+	a->nr = counts[rnd(&a->rnd) % 4];
+	for (i = 0; i < a->nr; i++)
+		a->off[i] = i * per + rnd(&a->rnd) % per;
+	a->map_len = a->nr * (size_t)huge_size;
+	a->len = a->map_len;
+	a->base = ARENA(a->idx) + SZ_1G - rnd(&a->rnd) % (a->nr + 1) * (size_t)huge_size;
 	a->nr_gone = a->nr;
 }
 
@@ -438,8 +477,27 @@ static void map_anon(struct area *a)
 	if (!huge_size)
 		return;
 	must(!madvise(p, a->map_len, MADV_NOHUGEPAGE), "MADV_NOHUGEPAGE");
-	if (a->h->flags & F_THP)
+	if (a->h->flags & F_THP && !(a->h->flags & F_COLLAPSE))
 		must(!madvise(a->huge, huge_size, MADV_HUGEPAGE), "MADV_HUGEPAGE");
+}
+
+static void map_hugetlb(struct area *a)
+{
+	char *p = mmap(a->base, a->map_len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED_NOREPLACE, -1, 0);
+
+	must(p == a->base, "mmap of hugetlb pages");
+}
+
+static void map_watched(struct area *a)
+{
+	struct uffdio_register reg = {
+		.range = { (unsigned long)a->base, a->map_len },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+
+	map_anon(a);
+	must(!ioctl(uffd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER");
 }
 
 static void map_file(struct area *a, int flags)
@@ -467,13 +525,29 @@ static void fill_anon(struct area *a)
 	if (a->h->flags & F_OVERLAP)
 		must(!madvise(a->base + a->len - TAIL_PAGES * page_size,
 			      TAIL_PAGES * page_size, MADV_POPULATE_READ), "MADV_POPULATE_READ");
-	if (a->h->flags & F_THP && a->round % ROUNDS_PER_MAP == 1)
+	if (a->h->flags & F_THP && !(a->h->flags & F_COLLAPSE) &&
+	    a->round % ROUNDS_PER_MAP == 1)
 		a->thp_seen += is_huge(a->huge);
 }
 
 static void fill_protected(struct area *a)
 {
 	must(!mprotect(a->base, a->map_len, PROT_READ | PROT_WRITE), "mprotect up");
+	fill_anon(a);
+}
+
+static void uffd_protect(struct area *a, __u64 mode)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { (unsigned long)a->base, a->len }, .mode = mode,
+	};
+
+	must(!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp), "UFFDIO_WRITEPROTECT");
+}
+
+static void fill_watched(struct area *a)
+{
+	uffd_protect(a, 0);
 	fill_anon(a);
 }
 
@@ -531,6 +605,11 @@ static void do_none(struct area *a)
 	must(!mprotect(a->base, a->len, PROT_NONE), "mprotect none");
 }
 
+static void do_uffd_protect(struct area *a)
+{
+	uffd_protect(a, UFFDIO_WRITEPROTECT_MODE_WP);
+}
+
 static void do_mremap(struct area *a)
 {
 	must(mremap(a->base, a->len, a->len, MREMAP_MAYMOVE | MREMAP_FIXED,
@@ -554,6 +633,61 @@ static void do_pageout(struct area *a)
 		a->special += !(in & 1);
 	}
 	do_break_cow(a);
+}
+
+static void do_free(struct area *a)
+{
+	must(!madvise(a->base, a->len, MADV_FREE), "MADV_FREE");
+	do_pageout(a);
+}
+
+static void do_collapse(struct area *a)
+{
+	must(!madvise(a->huge, huge_size, MADV_HUGEPAGE), "MADV_HUGEPAGE");
+	a->special += !madvise(a->huge, huge_size, MADV_COLLAPSE);
+	do_break_cow(a);
+}
+
+/* All pages to the other node. */
+static void do_migrate(struct area *a)
+{
+	int from[MAX_PAGES], to[MAX_PAGES], status[MAX_PAGES];
+	void *pages[MAX_PAGES];
+
+	for (unsigned int i = 0; i < a->nr; i++)
+		pages[i] = a->base + (size_t)a->off[i] * page_size;
+	must(!syscall(SYS_move_pages, 0, a->nr, pages, NULL, from, 0), "move_pages");
+	for (unsigned int i = 0; i < a->nr; i++)
+		to[i] = from[i] != 1;
+	must(syscall(SYS_move_pages, 0, a->nr, pages, to, status, MPOL_MF_MOVE) >= 0,
+	     "move_pages");
+	for (unsigned int i = 0; i < a->nr; i++)
+		a->special += status[i] == to[i];
+	do_break_cow(a);
+}
+
+static bool write_file(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, what, strlen(what)) == (ssize_t)strlen(what);
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+static bool is_soft_dirty(const char *p)
+{
+	uint64_t entry = 0;
+
+	must(pread(pagemap, &entry, 8, (uintptr_t)p / page_size * 8) == 8, "pagemap");
+	return entry >> 55 & 1;
+}
+
+static void do_clear_refs(struct area *a)
+{
+	(void)a;
+	must(write_file("/proc/self/clear_refs", "4"), "clear_refs");
 }
 
 static void do_fork(struct area *a)
@@ -607,6 +741,15 @@ static void end_readonly(struct area *a)
 		if (!try_read(slot(a, a->base, i), &v) || v != OLD(a->round, i))
 			stale(a, GONE, i, "content changed behind a write protection",
 			      false, v, OLD(a->round, i));
+}
+
+static void end_clear_refs(struct area *a)
+{
+	if (readers[0].view[a->idx].round != a->round)	/* it came too late */
+		return;
+	for (unsigned int i = 0; i < a->nr; i++)
+		if (!is_soft_dirty(slot(a, a->base, i)))
+			stale(a, GONE, i, "written to, and not soft-dirty", false, 0, 1);
 }
 
 /* Readers */
@@ -726,6 +869,14 @@ static bool go_live(struct reader *r, struct area *a, uint32_t state)
 	v->first = rnd(&r->rnd) % (a->nr_gone - v->n + 1);
 	if (!touch_all(r, a, state) || !touch_window(r, a, state))
 		return false;
+	if (a->h->flags & F_HOTPLUG) {
+		/* Leave translations behind on the CPU that goes. */
+		move_to(r, cpus[nr_cpus - 1]);
+		if (!touch_window(r, a, state))
+			return false;
+		move_to(r, cpus[1]);
+		return touch_window(r, a, state);
+	}
 	if (r->roams) {
 		/* Leave translations behind on a CPU that may go lazy. */
 		move_to(r, cpus[1 + rnd(&r->rnd) % (nr_cpus - 1)]);
@@ -876,6 +1027,8 @@ static void setup(struct area *a)
 		}
 		if (a->h->flags & F_THP)
 			new_huge_pattern(a);
+		else if (a->h->flags & F_HUGETLB)
+			new_hugetlb_pattern(a);
 		else
 			new_pattern(a);
 		a->h->map(a);
@@ -891,6 +1044,14 @@ static bool publish_gone(struct area *a)
 	return atomic_compare_exchange_strong(&a->state, &changing, STATE(a->round, GONE));
 }
 
+static char *online_file(void)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpus[nr_cpus - 1]);
+	return path;
+}
+
 static void one_round(struct reader *self, struct area *a)
 {
 	unsigned int spins = 0;
@@ -904,13 +1065,20 @@ static void one_round(struct reader *self, struct area *a)
 	if (a->h->flags & F_LAZY)
 		doze(300000);
 	touch_window(self, a, STATE(a->round, LIVE));
+	if (a->h->flags & F_HOTPLUG && warm)
+		must(write_file(online_file(), "0"), "taking a CPU offline");
 
 	atomic_store(&a->state, STATE(a->round, CHANGING));
 	a->h->change(a);
+	if (a->h->flags & F_HOTPLUG && warm) {
+		must(write_file(online_file(), "1"), "taking a CPU online");
+		a->special++;
+	}
 	publish_gone(a);
 	if (a->h->flags & F_LAZY)
 		futex(&a->state, FUTEX_WAKE, INT32_MAX);
-	go_gone(self, a, STATE(a->round, GONE));
+	if (!(a->h->flags & F_ALONE))
+		go_gone(self, a, STATE(a->round, GONE));
 
 	if (!all_acked(a, true, STUCK_NS) && !atomic_load(&stop)) {
 		errno = ETIMEDOUT;
@@ -1059,6 +1227,37 @@ static bool has_swap(void)
 	return yes;
 }
 
+static long nr_hugetlb(void)
+{
+	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "r");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void set_nr_hugetlb(long n)
+{
+	char word[24];
+
+	snprintf(word, sizeof(word), "%ld", n);
+	write_file("/proc/sys/vm/nr_hugepages", word);
+}
+
+static bool open_uffd(void)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_SIGBUS,
+	};
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	return uffd >= 0 && !ioctl(uffd, UFFDIO_API, &api);
+}
+
 static const char *why_skip(const struct hunter *h, char *buf, size_t len)
 {
 	struct iovec iov = { .iov_base = areas, .iov_len = 0 };
@@ -1069,6 +1268,18 @@ static const char *why_skip(const struct hunter *h, char *buf, size_t len)
 	}
 	if (h->flags & F_THP && !huge_size)
 		return "no transparent huge pages";
+	if (h->flags & F_HUGETLB && (!huge_size || nr_hugetlb() < NR_HUGETLB))
+		return "no hugetlb pages";
+	if (h->flags & F_UFFD && !open_uffd()) {
+		close(uffd);
+		return "userfaultfd cannot write-protect and send SIGBUS";
+	}
+	if (h->oracle == TRACKED && !is_soft_dirty((char *)areas))
+		return "soft-dirty pages are not tracked";
+	if (h->flags & F_NODES && access("/sys/devices/system/node/node1", F_OK))
+		return "needs two NUMA nodes";
+	if (h->flags & F_HOTPLUG && access(online_file(), W_OK))
+		return "no CPU can be taken offline";
 	if (h->flags & F_SWAP && !has_swap())
 		return "no swap";
 	if (h->flags & F_VECTOR &&
@@ -1084,12 +1295,15 @@ static void hunt(const struct hunter *h, uint64_t ns)
 	pid_t hogs[MAX_READERS];
 	const char *bad = NULL, *skip;
 	char buf[64], extra[96] = "";
+	long hugetlb = nr_hugetlb();
 	int cpu = 0;
 
+	if (h->flags & F_HUGETLB && hugetlb < NR_HUGETLB)
+		set_nr_hugetlb(NR_HUGETLB);
 	skip = why_skip(h, buf, sizeof(buf));
 	if (skip) {
 		ksft_test_result_skip("%s: %s\n", h->name, skip);
-		return;
+		goto restore;
 	}
 
 	memset(areas, 0, MAX_AREAS * sizeof(*areas));
@@ -1126,8 +1340,8 @@ static void hunt(const struct hunter *h, uint64_t ns)
 		r->rnd = areas[0].rnd + 3 + nr_readers;
 		if (h->flags & F_HOG)
 			hogs[nr_readers] = start_hog(r->cpu);
-		r->roams = h->flags & F_MIGRATE;
-		if (h->flags & (F_MIGRATE | F_OVERLAP))
+		r->roams = h->flags & (F_MIGRATE | F_HOTPLUG);
+		if (h->flags & (F_MIGRATE | F_HOTPLUG | F_OVERLAP | F_ALONE))
 			cpu = nr_cpus;	/* one reader, and no crowd */
 	}
 
@@ -1182,6 +1396,10 @@ static void hunt(const struct hunter *h, uint64_t ns)
 		snprintf(extra, sizeof(extra), ", slept %lu times", slept);
 		if (slept < warm / 2)
 			bad = "the readers did not sleep";
+	} else if (h->flags & F_HOTPLUG) {
+		snprintf(extra, sizeof(extra), ", %lu times offline", special);
+		if (!special)
+			bad = "no CPU was offline";
 	} else if (h->flags & F_MIGRATE) {
 		snprintf(extra, sizeof(extra), ", migrated %lu times", moved);
 		if (!moved)
@@ -1198,6 +1416,14 @@ static void hunt(const struct hunter *h, uint64_t ns)
 		snprintf(extra, sizeof(extra), ", %lu pages were out", special);
 		if (!special)
 			bad = "nothing was paged out";
+	} else if (h->flags & F_NODES) {
+		snprintf(extra, sizeof(extra), ", %lu pages migrated", special);
+		if (!special)
+			bad = "no page migrated";
+	} else if (h->flags & F_COLLAPSE) {
+		snprintf(extra, sizeof(extra), ", collapsed %lu times", special);
+		if (!special)
+			bad = "nothing was collapsed";
 	} else if (h->flags & F_THP) {
 		snprintf(extra, sizeof(extra), ", huge page seen %lu times", thp);
 		if (!thp)
@@ -1217,6 +1443,11 @@ static void hunt(const struct hunter *h, uint64_t ns)
 		ksft_test_result_pass("%s: %lu operations, %lu warm, %lu checks by %d readers%s\n",
 				      h->name, ops, warm, checks, nr_readers, extra);
 	}
+	if (h->flags & F_UFFD)
+		close(uffd);
+restore:
+	if (h->flags & F_HUGETLB && hugetlb >= 0 && hugetlb < NR_HUGETLB)
+		set_nr_hugetlb(hugetlb);
 }
 
 static const struct hunter hunters[] = {
@@ -1225,18 +1456,36 @@ static const struct hunter hunters[] = {
 	{ "dontneed-vector", map_anon, fill_anon, do_vector, NULL, ZERO, F_VECTOR, 1 },
 	{ "munmap", map_anon, fill_anon, do_munmap, NULL, FAULT, F_REMAP, 1 },
 	{ "munmap-thp", map_anon, fill_anon, do_munmap, NULL, FAULT, F_REMAP | F_THP, 1 },
+	{ "hugetlb-dontneed", map_hugetlb, fill_anon, do_dontneed, NULL, ZERO, F_HUGETLB, 1 },
+	{ "hugetlb-munmap", map_hugetlb, fill_anon, do_munmap, NULL, FAULT,
+	  F_HUGETLB | F_REMAP, 1 },
+	{ "hugetlb-readonly", map_hugetlb, fill_protected, do_readonly, end_readonly, READONLY,
+	  F_HUGETLB | F_WRITE, 1 },
 	{ "overmap", map_shared, fill_files, do_overmap, NULL, FRESH, F_FILE, 1 },
 	{ "mprotect-readonly", map_anon, fill_protected, do_readonly, end_readonly, READONLY,
 	  F_WRITE, 1 },
+	{ "mprotect-thp", map_anon, fill_protected, do_readonly, end_readonly, READONLY,
+	  F_WRITE | F_THP | F_REMAP, 1 },
 	{ "mprotect-none", map_anon, fill_protected, do_none, NULL, FAULT, 0, 1 },
+	{ "uffd-wp", map_watched, fill_watched, do_uffd_protect, end_readonly, READONLY,
+	  F_WRITE | F_UFFD, 1 },
+	{ "soft-dirty", map_anon, fill_anon, do_clear_refs, end_clear_refs, TRACKED,
+	  F_WRITE | F_ALONE, 2 },
 	{ "mremap", map_anon, fill_anon, do_mremap, NULL, MOVED, F_REMAP, 1 },
 	{ "fork", map_anon, fill_anon, do_fork, end_fork, COPIED, F_WRITE, 1 },
 	{ "break-cow", map_private, fill_uncow, do_break_cow, NULL, FRESH, F_FILE, 1 },
 	{ "pageout", map_anon, fill_anon, do_pageout, NULL, FRESH, F_SWAP, 1 },
+	{ "pageout-thp", map_anon, fill_anon, do_pageout, NULL, FRESH,
+	  F_SWAP | F_THP | F_REMAP, 1 },
+	{ "free", map_anon, fill_anon, do_free, NULL, FRESH, F_SWAP, 1 },
+	{ "collapse", map_anon, fill_anon, do_collapse, NULL, FRESH,
+	  F_THP | F_COLLAPSE | F_REMAP, 1 },
+	{ "migrate", map_anon, fill_anon, do_migrate, NULL, FRESH, F_NODES, 1 },
 	{ "dontneed-lazy", map_anon, fill_anon, do_dontneed, NULL, ZERO, F_LAZY, 2 },
 	{ "munmap-lazy", map_anon, fill_anon, do_munmap, NULL, FAULT, F_REMAP | F_LAZY, 2 },
 	{ "dontneed-switched", map_anon, fill_anon, do_dontneed, NULL, ZERO, F_LAZY | F_HOG, 2 },
 	{ "dontneed-migrate", map_anon, fill_anon, do_dontneed, NULL, ZERO, F_MIGRATE, 3 },
+	{ "dontneed-hotplug", map_anon, fill_anon, do_dontneed, NULL, ZERO, F_HOTPLUG, 3 },
 	{ "dontneed-disjoint", map_anon, fill_anon, do_dontneed, NULL, ZERO, F_DISJOINT, 3 },
 	{ "munmap-disjoint", map_anon, fill_anon, do_munmap, NULL, FAULT,
 	  F_REMAP | F_DISJOINT, 3 },
@@ -1315,6 +1564,7 @@ int main(int argc, char **argv)
 		if (CPU_ISSET(i, &set))
 			cpus[nr_cpus++] = i;
 	pidfd = syscall(SYS_pidfd_open, getpid(), 0);
+	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	areas = aligned_alloc(64, MAX_AREAS * sizeof(*areas));
 	child_go = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
