@@ -30,17 +30,20 @@
  *   MOVED     reading the old place faults, the new one has OLD      (mremap)
  *   COPIED    writing succeeds, but the child forked in CHANGING still finds
  *             OLD                                             (fork and COW)
- *   TRACKED   writing succeeds, and the page is soft-dirty then   (clear_refs);
- *             only the one reader writes
+ *   TRACKED   writing succeeds, and the page is known to be written to: it is
+ *             soft-dirty (clear_refs), or kept (MADV_FREE, then paged out). Only
+ *             the one reader writes
  *
  * With overlapping MADV_DONTNEED callers GONE begins when the first of them
  * returns, and is judged on the pages that both of them were asked to drop:
  * whoever returns promises that they are gone, whoever cleared them.
  *
  * What has no hunter, as there is nothing to see: MADV_FREE until reclaim has run
- * (OLD is a legal answer; so MADV_PAGEOUT comes after it); a NUMA hint that does not
- * come (its pages move as in "migrate"); a huge page that is split, but for what is
- * done to its parts; and exit(), after which nobody of that process looks.
+ * (OLD is a legal answer; so MADV_PAGEOUT comes after it, and what is written in
+ * between has to stay); a NUMA hint that does not come (its pages move as in
+ * "migrate"); a huge page that is split, but for what is done to its parts; the CPU
+ * that was offline, which comes back with an empty TLB (the others are looked at);
+ * and exit(), after which nobody of that process looks.
  *
  * A hunter that has done nothing must not pass: it fails unless all readers
  * were warm in at least half of its rounds, and in MIN_WARM of them (and unless
@@ -109,6 +112,7 @@
 #define ROUNDS_PER_MAP	8
 #define TAIL_PAGES	1024
 #define NR_HUGETLB	8
+#define HUGETLB_POOL	(3 * NR_HUGETLB)	/* two files and a private mapping */
 #define WARM_NS		(1000 * 1000000ULL)
 #define STUCK_NS	(60 * 1000000000ULL)
 #define GRACE_NS	(20 * 1000000000ULL)
@@ -212,6 +216,7 @@ struct hit {
 };
 
 static long page_size, huge_size;
+static bool has_thp;
 static int cpus[MAX_CPUS], nr_cpus;
 static int pidfd, uffd = -1, pagemap;
 static struct area *areas;
@@ -438,7 +443,7 @@ static void new_hugetlb_pattern(struct area *a)
 	static const unsigned int counts[] = { 1, 2, 5, NR_HUGETLB };
 	unsigned int per = huge_size / page_size, i;
 
-	a->nr = counts[rnd(&a->rnd) % 4];
+	a->nr = counts[rnd(&a->rnd) % (a->h->flags & F_FILE ? 2 : 4)];	/* copies take long */
 	for (i = 0; i < a->nr; i++)
 		a->off[i] = i * per + rnd(&a->rnd) % per;
 	a->map_len = a->nr * (size_t)huge_size;
@@ -474,17 +479,24 @@ static void map_anon(struct area *a)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
 	must(p == a->base, "mmap");
-	if (!huge_size)
+	if (!has_thp)
 		return;
 	must(!madvise(p, a->map_len, MADV_NOHUGEPAGE), "MADV_NOHUGEPAGE");
 	if (a->h->flags & F_THP && !(a->h->flags & F_COLLAPSE))
 		must(!madvise(a->huge, huge_size, MADV_HUGEPAGE), "MADV_HUGEPAGE");
 }
 
+/* Pages as large as transparent ones, whatever the default size is. */
+static int hugetlb_flags(void)
+{
+	return MAP_HUGETLB | __builtin_ctzl(huge_size) << MAP_HUGE_SHIFT;
+}
+
 static void map_hugetlb(struct area *a)
 {
 	char *p = mmap(a->base, a->map_len, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_FIXED_NOREPLACE, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | hugetlb_flags() | MAP_FIXED_NOREPLACE,
+		       -1, 0);
 
 	must(p == a->base, "mmap of hugetlb pages");
 }
@@ -559,6 +571,15 @@ static void fill_files(struct area *a)
 	}
 }
 
+/* What the file has is behind what was written to the private pages. */
+static void fill_cow(struct area *a)
+{
+	for (unsigned int i = 0; i < a->nr; i++) {
+		store(slot(a, a->alias[a->cur], i), NEW(a->round, i));
+		store(slot(a, a->base, i), OLD(a->round, i));
+	}
+}
+
 static void fill_uncow(struct area *a)
 {
 	must(!madvise(a->base, a->len, MADV_DONTNEED), "MADV_DONTNEED");
@@ -622,22 +643,35 @@ static void do_break_cow(struct area *a)
 		store(slot(a, a->base, i), NEW(a->round, i));
 }
 
+/* Bits 55 and 63, see Documentation/admin-guide/mm/pagemap.rst */
+#define PM_SOFT_DIRTY	0x0080000000000000ULL
+#define PM_PRESENT	0x8000000000000000ULL
+
+static uint64_t pagemap_entry(const char *p)
+{
+	uint64_t entry = 0;
+
+	if (pread(pagemap, &entry, 8, (uintptr_t)p / page_size * 8) != 8)
+		return 0;
+	return entry;
+}
+
 static void do_pageout(struct area *a)
 {
-	unsigned char in;
-
 	must(!madvise(a->base, a->len, MADV_PAGEOUT), "MADV_PAGEOUT");
-	for (unsigned int i = 0; i < a->nr; i++) {
-		must(!mincore(a->base + (size_t)a->off[i] * page_size, page_size, &in),
-		     "mincore");
-		a->special += !(in & 1);
-	}
+	for (unsigned int i = 0; i < a->nr; i++)
+		a->special += !(pagemap_entry(slot(a, a->base, i)) & PM_PRESENT);
 	do_break_cow(a);
+}
+
+static void do_free_only(struct area *a)
+{
+	must(!madvise(a->base, a->len, MADV_FREE), "MADV_FREE");
 }
 
 static void do_free(struct area *a)
 {
-	must(!madvise(a->base, a->len, MADV_FREE), "MADV_FREE");
+	do_free_only(a);
 	do_pageout(a);
 }
 
@@ -655,10 +689,12 @@ static void do_migrate(struct area *a)
 	void *pages[MAX_PAGES];
 
 	for (unsigned int i = 0; i < a->nr; i++)
-		pages[i] = a->base + (size_t)a->off[i] * page_size;
+		pages[i] = slot(a, a->base, i);
 	must(!syscall(SYS_move_pages, 0, a->nr, pages, NULL, from, 0), "move_pages");
-	for (unsigned int i = 0; i < a->nr; i++)
+	for (unsigned int i = 0; i < a->nr; i++) {
 		to[i] = from[i] != 1;
+		status[i] = -1;
+	}
 	must(syscall(SYS_move_pages, 0, a->nr, pages, to, status, MPOL_MF_MOVE) >= 0,
 	     "move_pages");
 	for (unsigned int i = 0; i < a->nr; i++)
@@ -674,14 +710,6 @@ static bool write_file(const char *path, const char *what)
 	if (fd >= 0)
 		close(fd);
 	return ok;
-}
-
-static bool is_soft_dirty(const char *p)
-{
-	uint64_t entry = 0;
-
-	must(pread(pagemap, &entry, 8, (uintptr_t)p / page_size * 8) == 8, "pagemap");
-	return entry >> 55 & 1;
 }
 
 static void do_clear_refs(struct area *a)
@@ -748,8 +776,26 @@ static void end_clear_refs(struct area *a)
 	if (readers[0].view[a->idx].round != a->round)	/* it came too late */
 		return;
 	for (unsigned int i = 0; i < a->nr; i++)
-		if (!is_soft_dirty(slot(a, a->base, i)))
+		if (!(pagemap_entry(slot(a, a->base, i)) & PM_SOFT_DIRTY))
 			stale(a, GONE, i, "written to, and not soft-dirty", false, 0, 1);
+}
+
+static void end_free(struct area *a)
+{
+	uint64_t v;
+
+	if (readers[0].view[a->idx].round != a->round)
+		return;
+	/* Drops what is clean; what is dirty it takes back first, and then out. */
+	for (int i = 0; i < 2; i++)
+		must(!madvise(a->base, a->len, MADV_PAGEOUT), "MADV_PAGEOUT");
+	for (unsigned int i = 0; i < a->nr; i++) {
+		a->special += !(pagemap_entry(slot(a, a->base, i)) & PM_PRESENT);
+		v = load(slot(a, a->base, i));
+		if (v != POISON(a->round, i))
+			stale(a, GONE, i, "written to after MADV_FREE, and gone",
+			      false, v, POISON(a->round, i));
+	}
 }
 
 /* Readers */
@@ -869,13 +915,14 @@ static bool go_live(struct reader *r, struct area *a, uint32_t state)
 	v->first = rnd(&r->rnd) % (a->nr_gone - v->n + 1);
 	if (!touch_all(r, a, state) || !touch_window(r, a, state))
 		return false;
-	if (a->h->flags & F_HOTPLUG) {
-		/* Leave translations behind on the CPU that goes. */
-		move_to(r, cpus[nr_cpus - 1]);
-		if (!touch_window(r, a, state))
-			return false;
-		move_to(r, cpus[1]);
-		return touch_window(r, a, state);
+	if (r->roams && a->h->flags & F_HOTPLUG) {
+		/* Leave translations behind on all CPUs, also on the one that goes. */
+		for (int i = nr_cpus - 1; i > 0; i--) {
+			move_to(r, cpus[i]);
+			if (!touch_window(r, a, state))
+				return false;
+		}
+		return true;
 	}
 	if (r->roams) {
 		/* Leave translations behind on a CPU that may go lazy. */
@@ -1020,7 +1067,8 @@ static void setup(struct area *a)
 	if (a->h->flags & F_REMAP || a->round % ROUNDS_PER_MAP == 1) {
 		if (a->base)
 			unmap(a);
-		if (a->h->flags & F_FILE) {	/* keep the files small */
+		/* Keep the files small. */
+		if ((a->h->flags & (F_FILE | F_HUGETLB)) == F_FILE) {
 			for (int i = 0; i < 2; i++)
 				must(!ftruncate(a->fd[i], 0) &&
 				     !ftruncate(a->fd[i], FILE_SIZE), "ftruncate");
@@ -1044,12 +1092,45 @@ static bool publish_gone(struct area *a)
 	return atomic_compare_exchange_strong(&a->state, &changing, STATE(a->round, GONE));
 }
 
-static char *online_file(void)
-{
-	static char path[64];
+/* What has to be as it was when this ends, however it does. */
+static char online_file[64], hugetlb_file[96];
+static atomic_bool is_offline;
+static long nr_hugetlb = -1;
 
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpus[nr_cpus - 1]);
-	return path;
+static void set_nr_hugetlb(long n)
+{
+	char word[24];
+
+	snprintf(word, sizeof(word), "%ld", n);
+	write_file(hugetlb_file, word);
+}
+
+static long get_nr_hugetlb(void)
+{
+	FILE *f = fopen(hugetlb_file, "r");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+static void put_back(void)
+{
+	if (atomic_exchange(&is_offline, false))
+		write_file(online_file, "1");
+	if (nr_hugetlb >= 0)
+		set_nr_hugetlb(nr_hugetlb);
+	nr_hugetlb = -1;
+}
+
+static void on_end(int sig)
+{
+	put_back();
+	signal(sig, SIG_DFL);
+	raise(sig);
 }
 
 static void one_round(struct reader *self, struct area *a)
@@ -1065,15 +1146,15 @@ static void one_round(struct reader *self, struct area *a)
 	if (a->h->flags & F_LAZY)
 		doze(300000);
 	touch_window(self, a, STATE(a->round, LIVE));
-	if (a->h->flags & F_HOTPLUG && warm)
-		must(write_file(online_file(), "0"), "taking a CPU offline");
+	if (a->h->flags & F_HOTPLUG && warm) {
+		atomic_store(&is_offline, true);
+		a->special += write_file(online_file, "0");
+	}
 
 	atomic_store(&a->state, STATE(a->round, CHANGING));
 	a->h->change(a);
-	if (a->h->flags & F_HOTPLUG && warm) {
-		must(write_file(online_file(), "1"), "taking a CPU online");
-		a->special++;
-	}
+	if (a->h->flags & F_HOTPLUG)
+		put_back();
 	publish_gone(a);
 	if (a->h->flags & F_LAZY)
 		futex(&a->state, FUTEX_WAKE, INT32_MAX);
@@ -1180,14 +1261,23 @@ static pid_t start_hog(int cpu)
 
 /* A hunt from begin to end */
 
+static size_t file_size(struct area *a)
+{
+	return a->h->flags & F_HUGETLB ? NR_HUGETLB * (size_t)huge_size : FILE_SIZE;
+}
+
 static void open_files(struct area *a)
 {
+	/* The size is at the same place as in the flags of mmap(). */
+	int flags = a->h->flags & F_HUGETLB ?
+		    MFD_HUGETLB | (hugetlb_flags() & MAP_HUGE_MASK << MAP_HUGE_SHIFT) : 0;
+
 	for (int i = 0; i < 2; i++) {
 		char *at = ARENA(a->idx) + ALIAS_AT + i * FILE_SIZE;
 
-		a->fd[i] = memfd_create("hunt", 0);
-		must(a->fd[i] >= 0 && !ftruncate(a->fd[i], FILE_SIZE), "memfd_create");
-		a->alias[i] = mmap(at, FILE_SIZE, PROT_READ | PROT_WRITE,
+		a->fd[i] = memfd_create("hunt", flags);
+		must(a->fd[i] >= 0 && !ftruncate(a->fd[i], file_size(a)), "memfd_create");
+		a->alias[i] = mmap(at, file_size(a), PROT_READ | PROT_WRITE,
 				   MAP_SHARED | MAP_FIXED_NOREPLACE, a->fd[i], 0);
 		must(a->alias[i] == at, "mmap");
 	}
@@ -1196,7 +1286,7 @@ static void open_files(struct area *a)
 static void close_files(struct area *a)
 {
 	for (int i = 0; i < 2; i++) {
-		munmap(a->alias[i], FILE_SIZE);
+		munmap(a->alias[i], file_size(a));
 		close(a->fd[i]);
 	}
 }
@@ -1227,24 +1317,44 @@ static bool has_swap(void)
 	return yes;
 }
 
-static long nr_hugetlb(void)
+/* Are there enough huge pages, or can there be? */
+static bool get_hugetlb(void)
 {
-	FILE *f = fopen("/proc/sys/vm/nr_hugepages", "r");
-	long n = -1;
+	size_t len = HUGETLB_POOL * (size_t)huge_size;
+	long before = get_nr_hugetlb();
+	void *p;
 
-	if (f && fscanf(f, "%ld", &n) != 1)
-		n = -1;
-	if (f)
-		fclose(f);
-	return n;
+	if (before < 0)
+		return false;
+	if (before < HUGETLB_POOL) {
+		nr_hugetlb = before;
+		set_nr_hugetlb(HUGETLB_POOL);
+	}
+	p = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | hugetlb_flags(), -1, 0);
+	if (p != MAP_FAILED)
+		munmap(p, len);
+	return p != MAP_FAILED;
 }
 
-static void set_nr_hugetlb(long n)
+/* Can this process have memory on both? */
+static bool has_two_nodes(void)
 {
-	char word[24];
+	char *p = mmap(NULL, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+	bool ok = p != MAP_FAILED;
+	void *page = p;
 
-	snprintf(word, sizeof(word), "%ld", n);
-	write_file("/proc/sys/vm/nr_hugepages", word);
+	if (!ok)
+		return false;
+	*p = 1;
+	for (int node = 1; node >= 0; node--) {
+		int status = -1;
+
+		ok = ok && !syscall(SYS_move_pages, 0, 1, &page, &node, &status, MPOL_MF_MOVE) &&
+		     status == node;
+	}
+	munmap(p, page_size);
+	return ok;
 }
 
 static bool open_uffd(void)
@@ -1266,22 +1376,24 @@ static const char *why_skip(const struct hunter *h, char *buf, size_t len)
 		snprintf(buf, len, "needs %d CPUs, has %d", h->min_cpus, nr_cpus);
 		return buf;
 	}
-	if (h->flags & F_THP && !huge_size)
+	if (h->flags & F_THP && !has_thp)
 		return "no transparent huge pages";
-	if (h->flags & F_HUGETLB && (!huge_size || nr_hugetlb() < NR_HUGETLB))
-		return "no hugetlb pages";
+	if (h->flags & F_HUGETLB && (!huge_size || !get_hugetlb()))
+		return "not enough hugetlb pages";
 	if (h->flags & F_UFFD && !open_uffd()) {
 		close(uffd);
 		return "userfaultfd cannot write-protect and send SIGBUS";
 	}
-	if (h->oracle == TRACKED && !is_soft_dirty((char *)areas))
+	if (h->finish == end_clear_refs && !(pagemap_entry((char *)areas) & PM_SOFT_DIRTY))
 		return "soft-dirty pages are not tracked";
-	if (h->flags & F_NODES && access("/sys/devices/system/node/node1", F_OK))
+	if (h->flags & F_NODES && !has_two_nodes())
 		return "needs two NUMA nodes";
-	if (h->flags & F_HOTPLUG && access(online_file(), W_OK))
+	if (h->flags & F_HOTPLUG && access(online_file, W_OK))
 		return "no CPU can be taken offline";
 	if (h->flags & F_SWAP && !has_swap())
 		return "no swap";
+	if (h->flags & F_SWAP && pagemap < 0)
+		return "no pagemap";
 	if (h->flags & F_VECTOR &&
 	    syscall(SYS_process_madvise, pidfd, &iov, 1, MADV_DONTNEED, 0))
 		return "process_madvise(MADV_DONTNEED) not possible";
@@ -1295,15 +1407,13 @@ static void hunt(const struct hunter *h, uint64_t ns)
 	pid_t hogs[MAX_READERS];
 	const char *bad = NULL, *skip;
 	char buf[64], extra[96] = "";
-	long hugetlb = nr_hugetlb();
 	int cpu = 0;
 
-	if (h->flags & F_HUGETLB && hugetlb < NR_HUGETLB)
-		set_nr_hugetlb(NR_HUGETLB);
 	skip = why_skip(h, buf, sizeof(buf));
 	if (skip) {
 		ksft_test_result_skip("%s: %s\n", h->name, skip);
-		goto restore;
+		put_back();
+		return;
 	}
 
 	memset(areas, 0, MAX_AREAS * sizeof(*areas));
@@ -1426,9 +1536,9 @@ static void hunt(const struct hunter *h, uint64_t ns)
 			bad = "nothing was collapsed";
 	} else if (h->flags & F_THP) {
 		snprintf(extra, sizeof(extra), ", huge page seen %lu times", thp);
-		if (!thp)
-			bad = "there was no huge page";
 	}
+	if (h->flags & F_THP && !(h->flags & F_COLLAPSE) && !thp)
+		bad = "there was no huge page";
 	if (warm < MIN_WARM || warm < ops / 2)
 		bad = "too few rounds with warm readers";
 
@@ -1445,9 +1555,7 @@ static void hunt(const struct hunter *h, uint64_t ns)
 	}
 	if (h->flags & F_UFFD)
 		close(uffd);
-restore:
-	if (h->flags & F_HUGETLB && hugetlb >= 0 && hugetlb < NR_HUGETLB)
-		set_nr_hugetlb(hugetlb);
+	put_back();
 }
 
 static const struct hunter hunters[] = {
@@ -1456,7 +1564,8 @@ static const struct hunter hunters[] = {
 	{ "dontneed-vector", map_anon, fill_anon, do_vector, NULL, ZERO, F_VECTOR, 1 },
 	{ "munmap", map_anon, fill_anon, do_munmap, NULL, FAULT, F_REMAP, 1 },
 	{ "munmap-thp", map_anon, fill_anon, do_munmap, NULL, FAULT, F_REMAP | F_THP, 1 },
-	{ "hugetlb-dontneed", map_hugetlb, fill_anon, do_dontneed, NULL, ZERO, F_HUGETLB, 1 },
+	{ "hugetlb-dontneed", map_private, fill_cow, do_dontneed, NULL, FRESH,
+	  F_HUGETLB | F_FILE, 1 },
 	{ "hugetlb-munmap", map_hugetlb, fill_anon, do_munmap, NULL, FAULT,
 	  F_HUGETLB | F_REMAP, 1 },
 	{ "hugetlb-readonly", map_hugetlb, fill_protected, do_readonly, end_readonly, READONLY,
@@ -1478,6 +1587,8 @@ static const struct hunter hunters[] = {
 	{ "pageout-thp", map_anon, fill_anon, do_pageout, NULL, FRESH,
 	  F_SWAP | F_THP | F_REMAP, 1 },
 	{ "free", map_anon, fill_anon, do_free, NULL, FRESH, F_SWAP, 1 },
+	{ "free-written", map_anon, fill_anon, do_free_only, end_free, TRACKED,
+	  F_WRITE | F_ALONE | F_SWAP, 2 },
 	{ "collapse", map_anon, fill_anon, do_collapse, NULL, FRESH,
 	  F_THP | F_COLLAPSE | F_REMAP, 1 },
 	{ "migrate", map_anon, fill_anon, do_migrate, NULL, FRESH, F_NODES, 1 },
@@ -1514,8 +1625,7 @@ static void read_huge_size(void)
 		huge_size = 0;
 	fclose(f);
 	f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "r");
-	if (f && fgets(word, sizeof(word), f) && strstr(word, "[never]"))
-		huge_size = 0;
+	has_thp = huge_size && !(f && fgets(word, sizeof(word), f) && strstr(word, "[never]"));
 	if (f)
 		fclose(f);
 }
@@ -1565,12 +1675,19 @@ int main(int argc, char **argv)
 			cpus[nr_cpus++] = i;
 	pidfd = syscall(SYS_pidfd_open, getpid(), 0);
 	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	snprintf(online_file, sizeof(online_file), "/sys/devices/system/cpu/cpu%d/online",
+		 cpus[nr_cpus - 1]);
+	snprintf(hugetlb_file, sizeof(hugetlb_file),
+		 "/sys/kernel/mm/hugepages/hugepages-%ldkB/nr_hugepages", huge_size / 1024);
+	atexit(put_back);
 	areas = aligned_alloc(64, MAX_AREAS * sizeof(*areas));
 	child_go = mmap(NULL, page_size, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(areas && child_go != MAP_FAILED, "memory");
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
+	signal(SIGTERM, on_end);
+	signal(SIGINT, on_end);
 	ksft_print_msg("%d CPUs, %llu ms per hunter\n", nr_cpus, (unsigned long long)ns / 1000000);
 
 	for (size_t k = 0; k < ARRAY_SIZE(hunters); k++)
