@@ -19,7 +19,9 @@
 #include <linux/cpumask.h>
 #include <linux/cpusync.h>
 #include <linux/delay.h>
+#include <linux/file.h>
 #include <linux/highmem.h>
+#include <linux/hugetlb.h>
 #include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mm_inline.h>
@@ -1060,6 +1062,18 @@ static void flush_huge_page(struct pages *p)
 	pmap_inval_flush(&info);
 }
 
+/* A vma of hugetlb, for what asks it for the size of its pages. */
+static struct vm_area_struct hugetlb_vma;
+
+/* The same, as hugetlb has it when it replaces a page: copied, migrated, poisoned. */
+static void flush_hugetlb_page(struct pages *p)
+{
+	pte_t pte = __pte(_PAGE_PRESENT | _PAGE_PSE);
+
+	hugetlb_vma.vm_mm = p->mm;
+	huge_ptep_clear_flush(&hugetlb_vma, page_addr(p, 0) & PMD_MASK, &pte);
+}
+
 static void lazy_cpu_catches_up_precisely(struct kunit *test)
 {
 	expect_flushed_lazily(test, GENMASK(7, 0), flush_eight_times);
@@ -1088,6 +1102,29 @@ static void lazy_cpu_that_missed_a_long_run_flushes_all(struct kunit *test)
 static void lazy_cpu_that_missed_a_huge_page_flushes_all(struct kunit *test)
 {
 	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_huge_page);
+}
+
+static void put_hugetlb_file(void *file)
+{
+	hugetlb_vma.vm_file = NULL;
+	fput(file);
+}
+
+static void lazy_cpu_that_missed_a_hugetlb_page_flushes_all(struct kunit *test)
+{
+	struct file *file;
+
+	if (!IS_ENABLED(CONFIG_HUGETLBFS))
+		kunit_skip(test, "needs CONFIG_HUGETLBFS");
+
+	file = hugetlb_file_setup("pmap_inval_kunit", PMD_SIZE,
+				  mk_vma_flags(VMA_NORESERVE_BIT),
+				  HUGETLB_ANONHUGE_INODE, PMD_SHIFT);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	hugetlb_vma.vm_file = file;
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_hugetlb_file, file), 0);
+	vm_flags_init(&hugetlb_vma, VM_HUGETLB);
+	expect_flushed_lazily(test, GENMASK(NR_PAGES - 1, 0), flush_hugetlb_page);
 }
 
 /* An mm of its own, with pages that have the same contents as the first. */
@@ -2043,6 +2080,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(lazy_cpu_that_missed_much_flushes_all),
 	KUNIT_CASE(lazy_cpu_that_missed_a_long_run_flushes_all),
 	KUNIT_CASE(lazy_cpu_that_missed_a_huge_page_flushes_all),
+	KUNIT_CASE(lazy_cpu_that_missed_a_hugetlb_page_flushes_all),
 	KUNIT_CASE(batch_mixes_address_spaces),
 	KUNIT_CASE(too_many_address_spaces_flush_all),
 	KUNIT_CASE(held_cpus_stand_still),
