@@ -55,6 +55,8 @@
  *
  * usage: hunt [name-of-hunter...]
  * HUNT_SECONDS=n in the environment: time per hunter instead of the short form.
+ * HUNT_SPIN=1: for an emulator that runs one CPU at a time and takes the next one at
+ * a PAUSE, or when a timer interrupts: waiting is spinning, and a thread sets timers.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -202,7 +204,7 @@ struct reader {
 	uint64_t rnd;
 	struct view view[MAX_AREAS];
 	bool roams, slept;
-	unsigned long checks, slept_rounds, moved_rounds;
+	unsigned long checks, special;
 };
 
 struct hit {
@@ -217,6 +219,7 @@ struct hit {
 
 static long page_size, huge_size;
 static bool has_thp;
+static bool spin;
 static int cpus[MAX_CPUS], nr_cpus;
 static int pidfd, uffd = -1, pagemap;
 static struct area *areas;
@@ -228,7 +231,6 @@ static atomic_bool stop, readers_stop;
 static uint64_t started, deadline;
 static atomic_bool hit_taken;
 static struct hit hit;
-static unsigned long noise_ops;
 
 static __thread sigjmp_buf fault_env;
 static __thread atomic_bool fault_expected;
@@ -280,10 +282,13 @@ static void doze(long ns)
 	nanosleep(&ts, NULL);
 }
 
-/* Spin a little, then sleep: under emulation a spinning CPU steals another's time. */
+/*
+ * Spin a little, then sleep: under emulation a spinning CPU steals another's time,
+ * unless they take turns.
+ */
 static void relax(unsigned int *spins)
 {
-	if (++*spins < 300)
+	if (spin || ++*spins < 300)
 		cpu_relax();
 	else
 		doze(20000);
@@ -385,10 +390,10 @@ static void new_pattern(struct area *a)
 {
 	static const unsigned int counts[] = { 1, 5, 16, 17, 33, 34 };
 	static const unsigned int strides[] = { 1, 64, 512, 0 };
-	unsigned int k = rnd(&a->rnd) % 25, stride, i, at = 0;
+	unsigned int k = rnd(&a->rnd) % 97, stride, i, at = 0;
 
-	a->nr = k == 24 ? MAX_PAGES : counts[k / 4];
-	stride = k == 24 ? 1 : strides[k % 4];
+	a->nr = k == 96 ? MAX_PAGES : counts[k / 4 % 6];
+	stride = k == 96 ? 1 : strides[k % 4];
 
 	for (i = 0; i < a->nr; i++) {
 		a->off[i] = at;
@@ -876,7 +881,10 @@ static bool touch(struct reader *r, struct area *a, uint32_t state, unsigned int
 	return true;
 }
 
-/* The window to and fro, so that its pages are the youngest in the TLB. */
+/*
+ * The window to and fro, so that its pages are the youngest in the TLB.  In GONE
+ * the first access tells all there is.
+ */
 static bool touch_window(struct reader *r, struct area *a, uint32_t state)
 {
 	struct view *v = &r->view[a->idx];
@@ -885,18 +893,21 @@ static bool touch_window(struct reader *r, struct area *a, uint32_t state)
 	for (i = 0; i < v->n; i++)
 		if (!touch(r, a, state, v->first + i))
 			return false;
+	if (PHASE(state) == GONE)
+		return true;
 	while (i--)
 		if (!touch(r, a, state, v->first + i))
 			return false;
 	return true;
 }
 
-static bool touch_all(struct reader *r, struct area *a, uint32_t state)
+static bool touch_others(struct reader *r, struct area *a, uint32_t state)
 {
 	unsigned int nr = PHASE(state) == GONE ? a->nr_gone : a->nr;
+	struct view *v = &r->view[a->idx];
 
 	for (unsigned int i = 0; i < nr; i++)
-		if (!touch(r, a, state, i))
+		if (i - v->first >= v->n && !touch(r, a, state, i))
 			return false;
 	return true;
 }
@@ -913,7 +924,7 @@ static bool go_live(struct reader *r, struct area *a, uint32_t state)
 
 	v->n = a->nr_gone < WINDOW ? a->nr_gone : WINDOW;
 	v->first = rnd(&r->rnd) % (a->nr_gone - v->n + 1);
-	if (!touch_all(r, a, state) || !touch_window(r, a, state))
+	if (!touch_others(r, a, state) || !touch_window(r, a, state))
 		return false;
 	if (r->roams && a->h->flags & F_HOTPLUG) {
 		/* Leave translations behind on all CPUs, also on the one that goes. */
@@ -934,18 +945,18 @@ static bool go_live(struct reader *r, struct area *a, uint32_t state)
 
 static void go_gone(struct reader *r, struct area *a, uint32_t state)
 {
+	touch_window(r, a, state);
 	if (r->roams) {
 		int from = r->cpu;
 
-		touch_window(r, a, state);
 		for (int i = 1; i < nr_cpus; i++) {
 			move_to(r, cpus[i]);
 			touch_window(r, a, state);
-			r->moved_rounds += i == 1 && cpus[i] != from;
+			if (i == 1 && a->h->flags & F_MIGRATE)
+				r->special += cpus[i] != from;
 		}
 	}
-	touch_window(r, a, state);
-	touch_all(r, a, state);
+	touch_others(r, a, state);
 }
 
 static void sleep_through(struct reader *r, struct area *a, uint32_t state)
@@ -962,14 +973,17 @@ static void sleep_through(struct reader *r, struct area *a, uint32_t state)
 /*
  * Emulated CPUs may outnumber the real ones.  If all readers were busy all the
  * time, each round would wait until each of them had been given its slice.  So
- * one is and the others nap between two looks, except for every 16th round.
+ * one is and the others nap between two looks, except for every 16th round.  Those
+ * that take turns are all busy.
  */
 static void keep_warm(struct reader *r, struct area *a, uint32_t state)
 {
 	uint32_t n = ROUND(state);
 
 	touch_window(r, a, state);
-	if (n % 16 && (int)(n % nr_readers) != r->idx)
+	if (spin)
+		cpu_relax();
+	else if (n % 16 && (int)(n % nr_readers) != r->idx)
 		doze(20000);
 }
 
@@ -1006,7 +1020,7 @@ static bool visit(struct reader *r, struct area *a)
 			return false;
 		if (v->round == n) {
 			go_gone(r, a, state);
-			r->slept_rounds += r->slept;
+			r->special += r->slept;
 		}
 		atomic_store(&ack->gone, n);
 		return true;
@@ -1158,6 +1172,8 @@ static void one_round(struct reader *self, struct area *a)
 	publish_gone(a);
 	if (a->h->flags & F_LAZY)
 		futex(&a->state, FUTEX_WAKE, INT32_MAX);
+	/* What this thread does flushes what the readers may still have: after them. */
+	cpu_relax();
 	if (!(a->h->flags & F_ALONE))
 		go_gone(self, a, STATE(a->round, GONE));
 
@@ -1218,7 +1234,8 @@ static void *helper_thread(void *arg)
 		}
 		spins = 0;
 		for (int i = rnd(&in->self.rnd) % 64; i > 0; i--)
-			cpu_relax();
+			if (!spin)
+				cpu_relax();
 		must(!madvise(a->base, (a->off[a->nr_gone - 1] + 1UL) * page_size,
 			      MADV_DONTNEED), "MADV_DONTNEED");
 		a->special += publish_gone(a);
@@ -1240,9 +1257,21 @@ static void *noise_thread(void *arg)
 		for (int i = 0; i < 4; i++)
 			p[i * page_size] = 1;
 		must(!madvise(p, 4 * page_size, MADV_DONTNEED), "MADV_DONTNEED");
-		noise_ops++;
+		in->self.special++;
 	}
 	munmap(p, 4 * page_size);
+	return NULL;
+}
+
+/* Timers, so that CPUs that take turns do so in the middle of things, too. */
+static void *ticker_thread(void *arg)
+{
+	struct initiator *in = arg;
+
+	prctl(PR_SET_TIMERSLACK, 1);
+	pin(in->cpu);
+	while (!atomic_load(&readers_stop))
+		doze(50000 + rnd(&in->self.rnd) % 500000);
 	return NULL;
 }
 
@@ -1400,10 +1429,28 @@ static const char *why_skip(const struct hunter *h, char *buf, size_t len)
 	return NULL;
 }
 
+/*
+ * What a hunter is made for has to happen: once at least, sleep in more than half
+ * of the rounds.  The first flag that it has decides.
+ */
+static const struct {
+	unsigned int flag;
+	const char *what, *bad;
+} wants[] = {
+	{ F_LAZY, "slept", "the readers did not sleep" },
+	{ F_HOTPLUG, "offline", "no CPU was offline" },
+	{ F_MIGRATE, "migrations", "the reader did not migrate" },
+	{ F_NOISE, "other flushes", "nothing else was flushed" },
+	{ F_OVERLAP, "overtaken", "the callers never overlapped" },
+	{ F_SWAP, "pages out", "nothing was paged out" },
+	{ F_NODES, "pages migrated", "no page migrated" },
+	{ F_COLLAPSE, "collapses", "nothing was collapsed" },
+};
+
 static void hunt(const struct hunter *h, uint64_t ns)
 {
-	struct initiator in[MAX_AREAS] = {}, helper = {}, noise = {};
-	unsigned long ops = 0, warm = 0, special = 0, thp = 0, checks = 0, slept = 0, moved = 0;
+	struct initiator in[MAX_AREAS] = {}, helper = {}, noise = {}, ticker = {};
+	unsigned long ops = 0, warm = 0, special = 0, thp = 0, checks = 0;
 	pid_t hogs[MAX_READERS];
 	const char *bad = NULL, *skip;
 	char buf[64], extra[96] = "";
@@ -1422,7 +1469,6 @@ static void hunt(const struct hunter *h, uint64_t ns)
 	stop = false;
 	readers_stop = false;
 	hit_taken = false;
-	noise_ops = 0;
 
 	nr_areas = !(h->flags & F_DISJOINT) ? 1 : nr_cpus < 6 ? 2 : 3;
 	for (int i = 0; i < nr_areas; i++) {
@@ -1455,6 +1501,9 @@ static void hunt(const struct hunter *h, uint64_t ns)
 			cpu = nr_cpus;	/* one reader, and no crowd */
 	}
 
+	ticker.cpu = in[0].cpu;
+	ticker.self.rnd = areas[0].rnd + 3 + nr_readers;
+
 	started = now_ns();
 	deadline = started + ns;
 	for (int i = 0; i < nr_readers; i++)
@@ -1465,6 +1514,9 @@ static void hunt(const struct hunter *h, uint64_t ns)
 		     "pthread_create");
 	if (h->flags & F_NOISE)
 		must(!pthread_create(&noise.thread, NULL, noise_thread, &noise), "pthread_create");
+	if (spin)
+		must(!pthread_create(&ticker.thread, NULL, ticker_thread, &ticker),
+		     "pthread_create");
 	for (int i = 0; i < nr_areas; i++)
 		must(!pthread_create(&in[i].thread, NULL, initiator_thread, &in[i]),
 		     "pthread_create");
@@ -1478,11 +1530,12 @@ static void hunt(const struct hunter *h, uint64_t ns)
 		pthread_join(helper.thread, NULL);
 	if (h->flags & F_NOISE)
 		pthread_join(noise.thread, NULL);
+	if (spin)
+		pthread_join(ticker.thread, NULL);
 	for (int i = 0; i < nr_readers; i++) {
 		pthread_join(readers[i].thread, NULL);
 		checks += readers[i].checks;
-		slept += readers[i].slept_rounds;
-		moved += readers[i].moved_rounds;
+		special += readers[i].special;
 		if (h->flags & F_HOG) {
 			kill(hogs[i], SIGKILL);
 			waitpid(hogs[i], NULL, 0);
@@ -1502,40 +1555,13 @@ static void hunt(const struct hunter *h, uint64_t ns)
 			close_files(a);
 	}
 
-	if (h->flags & F_LAZY) {
-		snprintf(extra, sizeof(extra), ", slept %lu times", slept);
-		if (slept < warm / 2)
-			bad = "the readers did not sleep";
-	} else if (h->flags & F_HOTPLUG) {
-		snprintf(extra, sizeof(extra), ", %lu times offline", special);
-		if (!special)
-			bad = "no CPU was offline";
-	} else if (h->flags & F_MIGRATE) {
-		snprintf(extra, sizeof(extra), ", migrated %lu times", moved);
-		if (!moved)
-			bad = "the reader did not migrate";
-	} else if (h->flags & F_NOISE) {
-		snprintf(extra, sizeof(extra), ", %lu other flushes", noise_ops);
-		if (!noise_ops)
-			bad = "nothing else was flushed";
-	} else if (h->flags & F_OVERLAP) {
-		snprintf(extra, sizeof(extra), ", overtaken %lu times", special);
-		if (!special)
-			bad = "the callers never overlapped";
-	} else if (h->flags & F_SWAP) {
-		snprintf(extra, sizeof(extra), ", %lu pages were out", special);
-		if (!special)
-			bad = "nothing was paged out";
-	} else if (h->flags & F_NODES) {
-		snprintf(extra, sizeof(extra), ", %lu pages migrated", special);
-		if (!special)
-			bad = "no page migrated";
-	} else if (h->flags & F_COLLAPSE) {
-		snprintf(extra, sizeof(extra), ", collapsed %lu times", special);
-		if (!special)
-			bad = "nothing was collapsed";
-	} else if (h->flags & F_THP) {
-		snprintf(extra, sizeof(extra), ", huge page seen %lu times", thp);
+	special += noise.self.special;
+	for (size_t i = 0; i < ARRAY_SIZE(wants) && !*extra; i++) {
+		if (!(h->flags & wants[i].flag))
+			continue;
+		snprintf(extra, sizeof(extra), ", %s: %lu", wants[i].what, special);
+		if (special <= (wants[i].flag == F_LAZY ? warm / 2 : 0))
+			bad = wants[i].bad;
 	}
 	if (h->flags & F_THP && !(h->flags & F_COLLAPSE) && !thp)
 		bad = "there was no huge page";
@@ -1633,7 +1659,7 @@ static void read_huge_size(void)
 int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
-	const char *seconds = getenv("HUNT_SECONDS");
+	const char *seconds = getenv("HUNT_SECONDS"), *spins = getenv("HUNT_SPIN");
 	uint64_t ns = SHORT_MS * 1000000ULL;
 	unsigned int plan = 0;
 	cpu_set_t set;
@@ -1661,6 +1687,12 @@ int main(int argc, char **argv)
 		}
 		ns = n * 1000000000ULL;
 	}
+
+	if (spins && strcmp(spins, "0") && strcmp(spins, "1")) {
+		fprintf(stderr, "hunt: HUNT_SPIN=%s is not 0 or 1\n", spins);
+		return KSFT_FAIL;
+	}
+	spin = spins && *spins == '1';
 
 	ksft_print_header();
 	for (size_t k = 0; k < ARRAY_SIZE(hunters); k++)
