@@ -71,10 +71,10 @@
  * its way down finds no open request.
  * Oops, panic: who is held leaves a hold when somebody oopses, or has: then the
  * initiator may be what died. If it survives, it runs the function on them with
- * ordinary kicks. There are no holds from then on.
+ * ordinary kicks. None begins from then on, not even while that is printed.
  * NMI: may interrupt anything here, and only asks whether its CPU is held.
  * Virtual machines: a hold lasts as long as the host keeps its initiator from
- * running.
+ * running, and so do they wait who wait for a CPU that is held.
  * PREEMPT_RT: bottom halves off is not what it says there. A hold never
  * succeeds; cpusync_simple() is unaffected.
  *
@@ -287,8 +287,9 @@ static bool cpusync_arrive(struct cpusync_seat *seat)
 
 	do {
 		w = atomic64_read_acquire(&req->word);		/* CS:D */
+		/* The next use changes the mask: then the exchange fails. */
 		if (word_state(w) != CPUSYNC_OPEN ||
-		    !cpumask_test_cpu(smp_processor_id(), req->targets))
+		    !data_race(cpumask_test_cpu(smp_processor_id(), req->targets)))
 			return false;
 		seat->word = w;
 	} while (!atomic64_try_cmpxchg(&req->word, &w, w - 1));	/* CS:E */
@@ -626,10 +627,11 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 	/*
 	 * A hold that is opened again has interrupts off up to here: nobody
 	 * must be able to hold a CPU that is holding. This fails if somebody
-	 * has left it because of an oops.
+	 * has left it because of an oops, or if nobody would stay in it.
 	 */
 	cpumask_or(req->targets, req->targets, req->fresh);
-	opened = !word_count(w) && atomic64_try_cmpxchg(&req->word, &w, open); /* CS:C */
+	opened = !word_count(w) && !cpusync_oopsed() &&
+		 atomic64_try_cmpxchg(&req->word, &w, open);	/* CS:C */
 	if (!opened)
 		cpusync_close(req, use);
 	if (again)
@@ -719,7 +721,7 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 
 	if (!again) {
 		/* Ticks stand still as a clock: whoever counts them may be held. */
-		if (!timekeeping_valid_for_hres() || test_taint(TAINT_DIE))
+		if (!timekeeping_valid_for_hres() || cpusync_oopsed())
 			return -EOPNOTSUPP;
 
 		lockdep_assert_irqs_enabled();

@@ -818,7 +818,9 @@ static int __init start_torture(void)
 		return -ENOMEM;
 	for (n = 0; n < nr_invokers; n++) {
 		i = &invokers[n];
+		cpus_read_lock();
 		i->cpu = cpumask_nth(n % num_online_cpus(), cpu_online_mask);
+		cpus_read_unlock();
 		i->ran = kzalloc_objs(*i->ran, nr_cpu_ids);
 		i->turns = kzalloc_objs(*i->turns, nr_cpu_ids);
 		if (!i->ran || !i->turns || !zalloc_cpumask_var(&i->mask, GFP_KERNEL) ||
@@ -892,6 +894,10 @@ static int __init cpusync_torture_init(void)
 	if (misuse) {
 		misuse_cpusync();
 		return 0;
+	}
+	if (hold_us < 0 || irqoff_us < 0 || timing_calls < 1) {
+		pr_err("cpusync-torture: hold_us and irqoff_us from 0, timing_calls from 1\n");
+		return -EINVAL;
 	}
 	if (!nthreads && timing <= 0)
 		return 0;

@@ -1463,6 +1463,15 @@ static void held_cpus_leave_when_somebody_oopses(struct kunit *test)
 	expect_one_run_each(test, cpu_online_mask);
 	forget_runs(lab);
 
+	/* None begins meanwhile: nobody would stay. */
+	WRITE_ONCE(oops_in_progress, 1);
+	err = try_hold(lab, &cs, cpu_online_mask);
+	WRITE_ONCE(oops_in_progress, 0);
+	let_go(lab, &cs);
+	KUNIT_EXPECT_EQ(test, err, -EOPNOTSUPP);
+	KUNIT_EXPECT_EQ(test, all_runs(lab), 0);
+	forget_runs(lab);
+
 	if (num_online_cpus() < 3)
 		return;
 

@@ -1944,11 +1944,18 @@ static void count_hold(void *data, smp_call_func_t func,
 		(*(unsigned long *)data)++;
 }
 
-/* As mprotect() does it, for one page table. */
-static void protect(struct mm_struct *mm, unsigned long addr, bool writable)
+static void count_backout(void *data, smp_call_func_t func, const struct cpumask *mask,
+			  const struct cpumask *absent, u64 wait, unsigned int why)
+{
+	if (func == flush_tlb_held)
+		(*(unsigned long *)data)++;
+}
+
+/* As mprotect() does it, without the flush at its end. */
+static void protect_begin(struct mmu_gather *tlb, struct mm_struct *mm, unsigned long addr,
+			  unsigned long size, bool writable)
 {
 	struct vm_area_struct *vma;
-	struct mmu_gather tlb;
 
 	mmap_write_lock(mm);
 	vma = vma_lookup(mm, addr);
@@ -1958,11 +1965,53 @@ static void protect(struct mm_struct *mm, unsigned long addr, bool writable)
 	else
 		vm_flags_clear(vma, VM_WRITE);
 	vma_set_page_prot(vma);
-	tlb_gather_mmu(&tlb, mm);
-	change_protection(&tlb, vma, addr, addr + PMD_SIZE,
+	tlb_gather_mmu(tlb, mm);
+	change_protection(tlb, vma, addr, addr + size,
 			  writable ? MM_CP_TRY_CHANGE_WRITABLE : 0);
-	tlb_finish_mmu(&tlb);
+}
+
+static void protect_end(struct mmu_gather *tlb)
+{
+	struct mm_struct *mm = tlb->mm;
+
+	tlb_finish_mmu(tlb);
 	mmap_write_unlock(mm);
+}
+
+/* One page table of it. */
+static void protect(struct mm_struct *mm, unsigned long addr, bool writable)
+{
+	struct mmu_gather tlb;
+
+	protect_begin(&tlb, mm, addr, PMD_SIZE, writable);
+	protect_end(&tlb);
+}
+
+/* Who did not come for one page table is not waited for with the next ones. */
+static void protection_backs_out_once(struct kunit *test)
+{
+	struct ctx *c = ctx_init_hold(test);
+	unsigned long backouts = 0, loops = c->r.loops, stale;
+	struct mm_struct *mm = c->p.mm;
+	struct mmu_gather tlb;
+
+	KUNIT_ASSERT_EQ(test, register_trace_cpusync_backout(count_backout, &backouts), 0);
+	reader_order(&c->r, ORDER_IRQS_OFF);
+	while (READ_ONCE(c->r.loops) == loops)
+		cond_resched();
+	protect_begin(&tlb, mm, c->p.base, NR_PAGES * STRIDE, false);
+	reader_order(&c->r, ORDER_IDLE);
+	protect_end(&tlb);
+	stale = !copy_to_user_nofault((void __user *)page_addr(&c->p, NR_PAGES - 1),
+				      &loops, sizeof(loops));
+	unregister_trace_cpusync_backout(count_backout, &backouts);
+	tracepoint_synchronize_unregister();
+	protect_begin(&tlb, mm, c->p.base, NR_PAGES * STRIDE, true);
+	protect_end(&tlb);
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ(test, backouts, 1);
+	KUNIT_EXPECT_EQ_MSG(test, stale, 0, "still writable");
 }
 
 /* A writer may write to all pages of a page table, or to none, all the time. */
@@ -2093,6 +2142,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(oops_ends_a_hold_and_the_wait_for_it),
 	KUNIT_CASE(entry_is_replaced_and_compared),
 	KUNIT_CASE(protection_changes_at_once),
+	KUNIT_CASE(protection_backs_out_once),
 	{}
 };
 

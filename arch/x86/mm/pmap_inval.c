@@ -282,6 +282,8 @@ static bool pmap_inval_keep_out(struct pmap_inval_info *info)
 	if (!static_key_enabled(&pmap_inval_hold_key))
 		return false;
 
+	/* Printing wakes up who waits for the console, which may take their lock. */
+	printk_deferred_enter();
 	for (slot = 0; slot < info->nr_mm; slot++) {
 		info->kept_out++;
 		if (atomic_inc_return(&info->pmap[slot].mm->context.inval_holds) < 0)
@@ -304,13 +306,15 @@ static bool pmap_inval_keep_out(struct pmap_inval_info *info)
  */
 static bool pmap_inval_let_in(struct pmap_inval_info *info)
 {
+	bool any = info->kept_out, left = false;
 	struct mm_struct *mm;
-	bool left = false;
 
 	while (info->kept_out) {
 		mm = info->pmap[--info->kept_out].mm;
 		left |= atomic_dec_return(&mm->context.inval_holds) < 0; /* HOLD:B */
 	}
+	if (any)
+		printk_deferred_exit();
 	return left;
 }
 
@@ -345,7 +349,10 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
 				 struct mm_struct *mm)
 {
 	/* For those that are let go early: catch up, whatever there is. */
-	struct flush_tlb_info f = { .end = TLB_FLUSH_ALL };
+	struct flush_tlb_info f = {
+		.end		= TLB_FLUSH_ALL,
+		.initiating_cpu	= raw_smp_processor_id(),
+	};
 
 	/* Nobody has begun to run it since. */
 	if (pmap_inval_slot(info, mm) < info->kept_out)

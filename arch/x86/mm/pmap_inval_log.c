@@ -398,6 +398,8 @@ bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
  *
  * Large pages are not caught up with. A CPU may have cached one in pieces, and it
  * is sure that all of them go only where the page is still mapped as a large one.
+ * A flush on the spot cannot do without INVLPG after the entry has gone, as that
+ * of zap_huge_pmd() never could; here nothing has to rely on it.
  * Here that may be long ago, and small ones may be in its place.
  *
  * Context: Interrupts off.

@@ -1172,7 +1172,10 @@ static void one_round(struct reader *self, struct area *a)
 	publish_gone(a);
 	if (a->h->flags & F_LAZY)
 		futex(&a->state, FUTEX_WAKE, INT32_MAX);
-	/* What this thread does flushes what the readers may still have: after them. */
+	/*
+	 * What this thread does flushes what the readers may still have. Where CPUs
+	 * take turns, they look before it.
+	 */
 	cpu_relax();
 	if (!(a->h->flags & F_ALONE))
 		go_gone(self, a, STATE(a->round, GONE));
