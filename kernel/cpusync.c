@@ -287,9 +287,10 @@ static bool cpusync_arrive(struct cpusync_seat *seat)
 
 	do {
 		w = atomic64_read_acquire(&req->word);		/* CS:D */
+		if (word_state(w) != CPUSYNC_OPEN)
+			return false;
 		/* The next use changes the mask: then the exchange fails. */
-		if (word_state(w) != CPUSYNC_OPEN ||
-		    !data_race(cpumask_test_cpu(smp_processor_id(), req->targets)))
+		if (!data_race(cpumask_test_cpu(smp_processor_id(), req->targets)))
 			return false;
 		seat->word = w;
 	} while (!atomic64_try_cmpxchg(&req->word, &w, w - 1));	/* CS:E */
