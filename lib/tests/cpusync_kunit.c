@@ -1469,6 +1469,15 @@ static void held_cpus_leave_when_somebody_oopses(struct kunit *test)
 	WRITE_ONCE(oops_in_progress, 0);
 	let_go(lab, &cs);
 	KUNIT_EXPECT_EQ(test, err, -EOPNOTSUPP);
+
+	/* Nor does one go on with others. */
+	err = hold(lab, &cs, cpu_none_mask);
+	WRITE_ONCE(oops_in_progress, 1);
+	more = try_hold(lab, &cs, cpumask_of(nth(1)));
+	WRITE_ONCE(oops_in_progress, 0);
+	let_go(lab, &cs);
+	KUNIT_ASSERT_EQ(test, err, 0);
+	KUNIT_EXPECT_EQ(test, more, -EAGAIN);
 	KUNIT_EXPECT_EQ(test, all_runs(lab), 0);
 	forget_runs(lab);
 

@@ -349,10 +349,7 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
 				 struct mm_struct *mm)
 {
 	/* For those that are let go early: catch up, whatever there is. */
-	struct flush_tlb_info f = {
-		.end		= TLB_FLUSH_ALL,
-		.initiating_cpu	= raw_smp_processor_id(),
-	};
+	struct flush_tlb_info f = { .end = TLB_FLUSH_ALL };
 
 	/* Nobody has begun to run it since. */
 	if (pmap_inval_slot(info, mm) < info->kept_out)
@@ -375,6 +372,7 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
 
 	info->hold = false;
 	if (cpusync_held(&info->cs)) {
+		f.initiating_cpu = smp_processor_id();
 		info->cs.info = &f;
 		cpusync_deinterlock(&info->cs);
 	}

@@ -398,9 +398,8 @@ bool pmap_inval_catch_up(const struct flush_tlb_info *f, struct mm_struct *mm,
  *
  * Large pages are not caught up with. A CPU may have cached one in pieces, and it
  * is sure that all of them go only where the page is still mapped as a large one.
- * A flush on the spot cannot do without INVLPG after the entry has gone, as that
- * of zap_huge_pmd() never could; here nothing has to rely on it.
- * Here that may be long ago, and small ones may be in its place.
+ * Here that may be long ago, and small ones may be in its place. (A flush on the
+ * spot relies on it also when the entry has just gone, as zap_huge_pmd() always has.)
  *
  * Context: Interrupts off.
  * Return: true if @asid is up to date with @to, and is said to be. false if it
