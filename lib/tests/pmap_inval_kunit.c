@@ -29,6 +29,7 @@
 #include <linux/mmu_context.h>
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
+#include <linux/vmstat.h>
 
 #include <trace/events/cpusync.h>
 
@@ -1122,6 +1123,8 @@ static void lazy_cpu_that_missed_a_hugetlb_page_flushes_all(struct kunit *test)
 	file = hugetlb_file_setup("pmap_inval_kunit", PMD_SIZE,
 				  mk_vma_flags(VMA_NORESERVE_BIT),
 				  HUGETLB_ANONHUGE_INODE, PMD_SHIFT);
+	if (PTR_ERR_OR_ZERO(file) == -ENODEV || PTR_ERR_OR_ZERO(file) == -ENOENT)
+		kunit_skip(test, "needs hugetlb pages of %lu bytes", PMD_SIZE);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	hugetlb_vma.vm_file = file;
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_hugetlb_file, file), 0);
@@ -1688,6 +1691,45 @@ static void batch_changes_at_once(struct kunit *test)
 	KUNIT_EXPECT_EQ_MSG(test, torn, 0, "a reader saw a part of the batch");
 }
 
+/* One remote flush, as without a hold. */
+#if defined(CONFIG_DEBUG_TLBFLUSH) && defined(CONFIG_VM_EVENT_COUNTERS)
+static unsigned long remote_flushes(void)
+{
+	static unsigned long all[NR_VM_EVENT_ITEMS];
+
+	all_vm_events(all);
+	return all[NR_TLB_REMOTE_FLUSH];
+}
+
+static void held_flush_is_counted(struct kunit *test)
+{
+	unsigned long before, least = ULONG_MAX;
+	struct ctx *c = ctx_init_hold(test);
+	struct pmap_inval_info info;
+	unsigned int round;
+	bool held;
+
+	/* Others may flush meanwhile. */
+	for (round = 0; round < ROUNDS && least != 1; round++) {
+		before = remote_flushes();
+		pmap_inval_init(&info, PMAP_INVAL_HOLD);
+		add_pages(&info, &c->p, 0, 2);
+		held = pmap_inval_held(&info);
+		pmap_inval_flush(&info);
+		if (held)
+			least = min(least, remote_flushes() - before);
+	}
+	ctx_done(c);
+
+	KUNIT_EXPECT_EQ_MSG(test, least, 1, "or never held within the budget");
+}
+#else
+static void held_flush_is_counted(struct kunit *test)
+{
+	kunit_skip(test, "needs CONFIG_DEBUG_TLBFLUSH and CONFIG_VM_EVENT_COUNTERS");
+}
+#endif
+
 static void refused_hold_still_flushes(struct kunit *test)
 {
 	struct ctx *c = ctx_init(test);
@@ -1963,6 +2005,8 @@ static struct ctx *ctx_init_hold_mprotect(struct kunit *test)
 {
 	if (IS_ENABLED(CONFIG_PAGE_TABLE_CHECK))
 		kunit_skip(test, "mprotect() has no holds with CONFIG_PAGE_TABLE_CHECK");
+	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
+		kunit_skip(test, "needs tracepoints to see what becomes of holds");
 
 	return ctx_init_hold(test);
 }
@@ -2151,6 +2195,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(too_many_address_spaces_flush_all),
 	KUNIT_CASE(held_cpus_stand_still),
 	KUNIT_CASE(batch_changes_at_once),
+	KUNIT_CASE(held_flush_is_counted),
 	KUNIT_CASE(refused_hold_still_flushes),
 	KUNIT_CASE(cpu_that_does_not_come_backs_the_hold_out),
 	KUNIT_CASE(cpu_that_leaves_lazy_mode_waits_for_a_hold),

@@ -539,8 +539,8 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 		.initiating_cpu	= raw_smp_processor_id(),
 	};
 	unsigned long start, end;
+	bool kick, alone;
 	unsigned int slot;
-	bool kick;
 
 	/* The changes are visible before the generations are, and the kick. */
 	for (slot = 0; slot < info->nr_mm; slot++)
@@ -551,8 +551,11 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 	kick = true;
 	if (pmap_inval_held(info)) {
 		kick = pmap_inval_let_in(info);
+		alone = cpumask_empty(cpusync_held_mask(&info->cs));
 		info->cs.info = &f;
 		cpusync_deinterlock(&info->cs);
+		if (!kick && !alone)
+			account_flush_tlb_held(&f);
 	}
 	if (kick)
 		flush_tlb_multi(cpu_online_mask, &f);
