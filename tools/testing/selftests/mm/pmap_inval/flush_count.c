@@ -622,7 +622,7 @@ static const struct op ops[] = {
 	{ "thp-madv-free", huge_page, free_huge, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP },
 	{ "thp-mremap", huge_page, move_huge, all_reserved,
-	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP },
+	  MIN(1, 0, 2, 1), MAX(1, 0, 2, 1), F_THP },
 	{ "thp-soft-dirty", huge_page, clear_soft_dirty, all_reserved,
 	  MIN(1, 2, 0, 0), MAX(1, 2, 0, 1), F_THP | F_SOFT_DIRTY },
 	{ "thp-collapse", collapsible, collapse, all_reserved,
