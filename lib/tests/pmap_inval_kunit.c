@@ -1701,27 +1701,45 @@ static unsigned long remote_flushes(void)
 	return all[NR_TLB_REMOTE_FLUSH];
 }
 
-static void held_flush_is_counted(struct kunit *test)
+/* Of holds that the reader was in, or was not. Others may flush meanwhile. */
+static unsigned long least_counted(struct ctx *c, bool in, unsigned long want)
 {
 	unsigned long before, least = ULONG_MAX;
-	struct ctx *c = ctx_init_hold(test);
 	struct pmap_inval_info info;
 	unsigned int round;
 	bool held;
 
-	/* Others may flush meanwhile. */
-	for (round = 0; round < ROUNDS && least != 1; round++) {
+	for (round = 0; round < ROUNDS && least != want; round++) {
 		before = remote_flushes();
 		pmap_inval_init(&info, PMAP_INVAL_HOLD);
 		add_pages(&info, &c->p, 0, 2);
-		held = pmap_inval_held(&info);
+		held = pmap_inval_held(&info) &&
+		       cpumask_test_cpu(c->r.cpu, cpusync_held_mask(&info.cs)) == in;
 		pmap_inval_flush(&info);
 		if (held)
 			least = min(least, remote_flushes() - before);
 	}
+	return least;
+}
+
+static void held_flush_is_counted(struct kunit *test)
+{
+	struct ctx *c = ctx_init_hold(test);
+	unsigned long one, none, loops;
+
+	reader_read(&c->r, page_addr(&c->p, 0));
+	one = least_counted(c, true, 1);
+
+	loops = READ_ONCE(c->r.loops);
+	reader_order(&c->r, ORDER_AWAY);
+	while (READ_ONCE(c->r.loops) == loops)
+		cond_resched();
+	none = least_counted(c, false, 0);
+	reader_order(&c->r, ORDER_IDLE);
 	ctx_done(c);
 
-	KUNIT_EXPECT_EQ_MSG(test, least, 1, "or never held within the budget");
+	KUNIT_EXPECT_EQ_MSG(test, one, 1, "or never held within the budget");
+	KUNIT_EXPECT_EQ_MSG(test, none, 0, "counted, and there was nobody to hold");
 }
 #else
 static void held_flush_is_counted(struct kunit *test)

@@ -223,6 +223,8 @@ static void huge_pages_are_promoted_alike(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, huge_pte_needs_flush(PTE(ro), PTE(ro)));
 }
 
+/* The access that a cached translation forbids, and the entry permits. */
+#if defined(CONFIG_DEBUG_TLBFLUSH) && defined(CONFIG_VM_EVENT_COUNTERS)
 static unsigned long events(enum vm_event_item item)
 {
 	static unsigned long all[NR_VM_EVENT_ITEMS];
@@ -231,8 +233,6 @@ static unsigned long events(enum vm_event_item item)
 	return all[item];
 }
 
-/* The access that a cached translation forbids, and the entry permits. */
-#if defined(CONFIG_DEBUG_TLBFLUSH) && defined(CONFIG_VM_EVENT_COUNTERS)
 static void the_fault_finds_nothing_to_do(struct kunit *test)
 {
 	unsigned int flags = FAULT_FLAG_USER | FAULT_FLAG_WRITE;
