@@ -554,6 +554,7 @@ static void pmap_inval_flush_batch(struct pmap_inval_info *info)
 		alone = cpumask_empty(cpusync_held_mask(&info->cs));
 		info->cs.info = &f;
 		cpusync_deinterlock(&info->cs);
+		/* With nobody to flush but this CPU, it was not a remote one. */
 		if (!kick && !alone)
 			account_flush_tlb_held(&f);
 	}
