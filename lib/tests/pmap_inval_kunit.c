@@ -882,34 +882,89 @@ static void off_flushes_all(struct kunit *test)
 	expect_flushed(test, ctx_init(test), GENMASK(NR_PAGES - 1, 0), flush_while_off);
 }
 
-static void this_cpu_invalidates_too(struct kunit *test)
+/* The same of the CPU that flushes, while no other has run the mm. */
+static void expect_flushed_here(struct kunit *test, unsigned long fresh,
+				void (*flush)(struct pages *p))
 {
+	unsigned long was_stale = 0, is_stale = 0;
+	unsigned int i, round;
 	struct pages *p;
-	unsigned int i, round, stale = 0, fresh = 0;
+	bool alone;
 
 	p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, p);
-	pages_init(test, p);
-
 	migrate_disable();
-	for (round = 0; round < ROUNDS && !stale; round++) {
+	pages_init(test, p);
+	alone = cpumask_any_but(mm_cpumask(p->mm), smp_processor_id()) >= nr_cpu_ids;
+
+	for (round = 0; round < ROUNDS && was_stale != fresh && !is_stale; round++) {
 		pages_restore(p);
 		for (i = 0; i < NR_PAGES; i++)
 			user_read(page_addr(p, i));
 		for (i = 0; i < NR_PAGES; i++)
 			page_change(p, i);
-		stale = user_read(page_addr(p, 0)) == OLD;
-		flush_sixteen(p);
-		fresh = 0;
-		for (i = 0; i < PMAP_INVAL_MAXPIR; i++)
-			fresh += user_read(page_addr(p, i)) == NEW;
-		if (fresh < PMAP_INVAL_MAXPIR)
-			break;
+		was_stale = 0;
+		for (i = 0; i < NR_PAGES; i++)
+			was_stale |= user_read(page_addr(p, i)) == OLD ? fresh & BIT(i) : 0;
+		flush(p);
+		for (i = 0; i < NR_PAGES; i++)
+			is_stale |= user_read(page_addr(p, i)) != NEW ? fresh & BIT(i) : 0;
 	}
 	pages_restore(p);
 	migrate_enable();
-	KUNIT_EXPECT_EQ(test, stale, 1);
-	KUNIT_EXPECT_EQ(test, fresh, PMAP_INVAL_MAXPIR);
+	KUNIT_EXPECT_TRUE(test, alone);
+	KUNIT_EXPECT_EQ_MSG(test, was_stale, fresh, "never saw all pages stale");
+	KUNIT_EXPECT_EQ_MSG(test, is_stale, 0, "these pages are stale");
+}
+
+static void this_cpu_invalidates_too(struct kunit *test)
+{
+	expect_flushed_here(test, GENMASK(PMAP_INVAL_MAXPIR - 1, 0), flush_sixteen);
+}
+
+static void what_reclaim_has_not_flushed_is_flushed_here(struct kunit *test)
+{
+	expect_flushed_here(test, BIT(9), flush_what_is_later);
+}
+
+/* As if an NMI had come. */
+static bool okay_in_nmi(void)
+{
+	bool okay;
+
+	__preempt_count_add(NMI_OFFSET);
+	okay = nmi_uaccess_okay();
+	__preempt_count_sub(NMI_OFFSET);
+	return okay;
+}
+
+/* This is a kthread, as those are that can take over an mm from lazy TLB mode. */
+static void nmi_does_not_use_what_was_missed(struct kunit *test)
+{
+	bool before, missed, outside, after;
+	unsigned long flags;
+	struct pages *p;
+
+	p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	pages_init(test, p);
+
+	flush_tlb_mm(p->mm);
+	local_irq_save(flags);
+	before = okay_in_nmi();
+	inc_mm_tlb_gen(p->mm);
+	missed = okay_in_nmi();
+	outside = nmi_uaccess_okay();
+	local_irq_restore(flags);
+	flush_tlb_mm(p->mm);
+	local_irq_save(flags);
+	after = okay_in_nmi();
+	local_irq_restore(flags);
+
+	KUNIT_EXPECT_TRUE(test, before);
+	KUNIT_EXPECT_FALSE(test, missed);
+	KUNIT_EXPECT_TRUE(test, outside);
+	KUNIT_EXPECT_TRUE(test, after);
 }
 
 static void one_kick_per_cpu(struct kunit *test)
@@ -2184,6 +2239,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(more_gathers_than_there_is_room_for_meet),
 	KUNIT_CASE_SLOW(log_is_not_torn),
 	KUNIT_CASE(this_cpu_invalidates_too),
+	KUNIT_CASE(nmi_does_not_use_what_was_missed),
 	KUNIT_CASE(stale_until_registered_and_flushed),
 	KUNIT_CASE(change_after_registration_is_flushed),
 	KUNIT_CASE(neighbours_survive_one_page),
@@ -2197,6 +2253,7 @@ static struct kunit_case pmap_inval_cases[] = {
 	KUNIT_CASE(pending_generation_is_left_to_its_owner),
 	KUNIT_CASE(reclaim_is_precise),
 	KUNIT_CASE(what_reclaim_has_not_flushed_is_flushed_precisely),
+	KUNIT_CASE(what_reclaim_has_not_flushed_is_flushed_here),
 	KUNIT_CASE(reclaim_after_an_unknown_flush_flushes_all),
 	KUNIT_CASE(reclaim_after_freed_tables_is_precise),
 	KUNIT_CASE(off_flushes_all),

@@ -400,7 +400,6 @@ void pmap_inval_init(struct pmap_inval_info *info, unsigned int flags)
 		     static_branch_unlikely(&pmap_inval_hold_key);
 	cpusync_init(&info->cs, pmap_inval_hold_cond, flush_tlb_held, info);
 }
-EXPORT_SYMBOL_GPL(pmap_inval_init);
 
 static void pmap_inval_add_mm(struct pmap_inval_info *info,
 			      struct mm_struct *mm)
@@ -443,9 +442,10 @@ static void pmap_inval_add_mm(struct pmap_inval_info *info,
  * which they see all changes at once. A CPU that wants to run @mm meanwhile
  * waits in switch_mm_irqs_off(). So entries can be changed with plain loads and
  * stores: no dirty bit is set in between, though an accessed bit may be, by
- * speculation, and is then lost. Not on an mm with mmu_notifiers, whose devices
- * go on. And if somebody oopses, everybody goes on, so that the batch that is
- * under way then may lose a dirty bit, though no invalidation.
+ * speculation or a read in an NMI, and is then lost. Not on an mm with
+ * mmu_notifiers, whose devices go on. And if somebody oopses, everybody goes
+ * on, so that the batch that is under way then may lose a dirty bit, though no
+ * invalidation.
  *
  * It costs nothing for an @mm whose CPUs are held already. With another one,
  * CPUs may have to be added, and what was read before has to be read again. If
@@ -467,7 +467,6 @@ void pmap_inval_add(struct pmap_inval_info *info, struct mm_struct *mm,
 	if (info->hold)
 		pmap_inval_interlock(info, mm);
 }
-EXPORT_SYMBOL_GPL(pmap_inval_add);
 
 /**
  * pmap_inval_add_all() - register all translations of an address space
@@ -486,7 +485,6 @@ void pmap_inval_add_all(struct pmap_inval_info *info, struct mm_struct *mm)
 	if (info->hold)
 		pmap_inval_interlock(info, mm);
 }
-EXPORT_SYMBOL_GPL(pmap_inval_add_all);
 
 /* The smallest range that has all runs of a slot in it. */
 static void pmap_inval_hull(const struct pmap_inval_runs *runs,
@@ -617,7 +615,6 @@ void pmap_inval_flush(struct pmap_inval_info *info)
 	pmap_inval_reset(&info->runs, false);
 	info->nr_mm = 0;
 }
-EXPORT_SYMBOL_GPL(pmap_inval_flush);
 
 /*
  * Not if somebody counts entries as they are exchanged, or if somebody else
@@ -659,7 +656,6 @@ pte_t pmap_inval_replace_pte(struct mm_struct *mm, unsigned long addr,
 	pmap_inval_flush(&info);
 	return old;
 }
-EXPORT_SYMBOL_GPL(pmap_inval_replace_pte);
 
 /**
  * pmap_inval_cmpset_pte() - replace an entry if it is what it was
@@ -688,7 +684,6 @@ bool pmap_inval_cmpset_pte(struct mm_struct *mm, unsigned long addr,
 	pmap_inval_flush(&info);
 	return done;
 }
-EXPORT_SYMBOL_GPL(pmap_inval_cmpset_pte);
 
 /* Switches: a boot parameter, and a file to compare within one boot. */
 

@@ -75,6 +75,9 @@
 #define SHARED_AT	((char *)(80 * GIG))
 
 #define KSM		"/sys/kernel/mm/ksm/"
+#define THP		"/sys/kernel/mm/transparent_hugepage/enabled"
+#define MODE		"/sys/kernel/debug/x86/pmap_inval"
+#define NR_HUGEPAGES	"/proc/sys/vm/nr_hugepages"
 #define TRACING		"/sys/kernel/tracing/instances/flush_count"
 
 #define RW		(PROT_READ | PROT_WRITE)
@@ -82,8 +85,8 @@
 enum { SHOOTDOWNS, FULL, PARTIAL, LAZY, NR_COUNTS };
 static const char * const count_name[] = { "shootdowns", "full", "partial", "lazy" };
 
-enum { F_THP = 1, F_HUGETLB = 2, F_UFFD = 4, F_SOFT_DIRTY = 8, F_SHARING = 16,
-	F_KSM = 32 };
+enum { F_THP = 1, F_HUGETLB = 2, F_UFFD = 4, F_SOFT_DIRTY = 8, F_KSM = 16,
+	F_PROMOTE = 32 };
 
 #define ANY	999
 
@@ -145,6 +148,43 @@ static long read_number(const char *path)
 	return n;
 }
 
+/* Is it the one that is selected in such a file? */
+static bool selected(const char *path, const char *what)
+{
+	char line[128] = "", word[32];
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		return false;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = 0;
+	fclose(f);
+	snprintf(word, sizeof(word), "[%s]", what);
+	return strstr(line, word);
+}
+
+/* What is changed for all of the machine is put back at the end. */
+
+static long hugepages_before = -1, ksm_before = -1;
+
+static void write_number(const char *path, long n)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", n);
+	write_file(path, text);
+}
+
+static void put_back(void)
+{
+	if (hugepages_before >= 0)
+		write_number(NR_HUGEPAGES, hugepages_before);
+	if (ksm_before >= 0)
+		write_number(KSM "run", ksm_before);
+	write_file(TRACING "/tracing_on", "0");
+	rmdir(TRACING);
+}
+
 /* The other two threads */
 
 static void *spin(void *arg)
@@ -204,22 +244,28 @@ static void make_lazy(void)
 
 static long lazy_interrupts(void)
 {
-	char line[1024], *p;
-	long n = -1, skip;
+	int columns = 0, column = -1, cpu, len;
+	char *line = NULL, *p;
+	size_t size = 0;
+	long n = -1;
 	FILE *f;
 
 	if (nr_cpus < 3)
 		return 0;
 	f = fopen("/proc/interrupts", "r");
-	must(f, "/proc/interrupts");
-	while (n < 0 && fgets(line, sizeof(line), f)) {
+	must(f && getline(&line, &size, f) > 0, "/proc/interrupts");
+	/* CPUs that are offline have no column. */
+	for (p = line; sscanf(p, " CPU%d%n", &cpu, &len) == 1; p += len, columns++)
+		if (cpu == cpus[2])
+			column = columns;
+	while (n < 0 && column >= 0 && getline(&line, &size, f) > 0) {
 		p = strstr(line, "TLB:");
 		if (!p)
 			continue;
-		p += 4;
-		for (skip = 0; skip <= cpus[2]; skip++)
+		for (p += 4; column >= 0; column--)
 			n = strtol(p, &p, 10);
 	}
+	free(line);
 	fclose(f);
 	must(n >= 0, "no TLB row in /proc/interrupts");
 	return n;
@@ -435,6 +481,11 @@ static void unshare_by_split(void)
 	must(!madvise(SHARED_AT, GIG / 2, MADV_DONTFORK), "MADV_DONTFORK");
 }
 
+static void unshare_by_mprotect(void)
+{
+	protect(SHARED_AT, GIG, PROT_READ);
+}
+
 static void end_sharing(void)
 {
 	kill(sharer, SIGKILL);
@@ -602,9 +653,9 @@ static const struct op ops[] = {
 	{ "mprotect-down", small_pages, read_only, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0) },
 	{ "toggle-write", small_pages, toggle_write, all_reserved,
-	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0) },
+	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_PROMOTE },
 	{ "toggle-exec", small_pages_read_only, toggle_exec, all_reserved,
-	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0) },
+	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_PROMOTE },
 	{ "mremap-small", small_pages, move_small, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0) },
 	{ "mremap-table", table_of_small_pages, move_huge, all_reserved,
@@ -618,7 +669,7 @@ static const struct op ops[] = {
 	{ "thp-mprotect-down", huge_page, read_only_huge, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP },
 	{ "thp-toggle-write", huge_page, toggle_write_huge, all_reserved,
-	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP },
+	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP | F_PROMOTE },
 	{ "thp-madv-free", huge_page, free_huge, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_THP },
 	{ "thp-mremap", huge_page, move_huge, all_reserved,
@@ -630,11 +681,13 @@ static const struct op ops[] = {
 	{ "hugetlb-mprotect-down", hugetlb_shared, read_only_hugetlb, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_HUGETLB },
 	{ "hugetlb-mprotect-up", hugetlb_shared_ro, writable_hugetlb, all_reserved,
-	  MIN(0, 0, 0, 0), MAX(0, 0, 0, 0), F_HUGETLB },
+	  MIN(0, 0, 0, 0), MAX(0, 0, 0, 0), F_HUGETLB | F_PROMOTE },
 	{ "hugetlb-mprotect-same", hugetlb_private_ro, writable_hugetlb, all_reserved,
 	  MIN(0, 0, 0, 0), MAX(0, 0, 0, 0), F_HUGETLB },
 	{ "hugetlb-unshare", share, unshare_by_split, end_sharing,
-	  MIN(1, 2, 0, 1), MAX(1, 2, 0, 1), F_HUGETLB | F_SHARING },
+	  MIN(1, 2, 0, 1), MAX(1, 2, 0, 1), F_HUGETLB },
+	{ "hugetlb-unshare-mprotect", share, unshare_by_mprotect, end_sharing,
+	  MIN(1, 2, 0, 1), MAX(1, 2, 0, 1), F_HUGETLB },
 	/* The first page is made read-only, each other one and then replaced. */
 	{ "ksm-merge", mergeable, merge, unmerge_and_reserve,
 	  MIN(2 * NR - 1, 0, 2 * NR - 1, 0), MAX(2 * NR - 1, 0, ANY, 0), F_KSM },
@@ -643,7 +696,7 @@ static const struct op ops[] = {
 	{ "uffd-wp-protect", watched, uffd_protect, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_UFFD },
 	{ "uffd-wp-unprotect", watched_protected, uffd_unprotect, all_reserved,
-	  MIN(0, 0, 0, 0), MAX(0, 0, 0, 0), F_UFFD },
+	  MIN(0, 0, 0, 0), MAX(0, 0, 0, 0), F_UFFD | F_PROMOTE },
 #ifdef PAGEMAP_SCAN
 	{ "pagemap-scan", watched, pagemap_scan, all_reserved,
 	  MIN(1, 0, 2, 0), MAX(1, 0, 2, 0), F_UFFD },
@@ -660,10 +713,13 @@ static bool has_soft_dirty(void)
 	return entry >> 55 & 1;
 }
 
-static const char *why_not(const struct op *op)
+static const char *why_not(const struct op *op, bool report)
 {
-	if (op->needs & F_THP && access("/sys/kernel/mm/transparent_hugepage", F_OK))
+	if (op->needs & F_THP && (access(THP, F_OK) || selected(THP, "never")))
 		return "no transparent huge pages";
+	/* Anybody else flushes then, which is no fault, but can be reported. */
+	if (op->needs & F_PROMOTE && !report && !selected(MODE, "on") && !selected(MODE, "hold"))
+		return "no promotions without a flush: no CONFIG_X86_PMAP_INVAL, or off";
 	if (op->needs & F_KSM && access(KSM "run", W_OK))
 		return "no merging of equal pages";
 	if (op->needs & F_UFFD && uffd < 0)
@@ -738,7 +794,14 @@ int main(int argc, char **argv)
 	pin(cpus[0]);
 	pagemap = open("/proc/self/pagemap", O_RDONLY);
 	must(pagemap >= 0, "pagemap");
-	write_file("/proc/sys/vm/nr_hugepages", "8");
+	atexit(put_back);
+	if (!access(NR_HUGEPAGES, W_OK)) {
+		hugepages_before = read_number(NR_HUGEPAGES);
+		if (hugepages_before < 2 * NR_HUGE)
+			write_number(NR_HUGEPAGES, 2 * NR_HUGE);
+	}
+	if (!access(KSM "run", W_OK))
+		ksm_before = read_number(KSM "run");
 	spin_page = mmap(NULL, 2 * PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	must(spin_page != MAP_FAILED, "mmap");
 	fill(spin_page, 2 * PAGE, PAGE);
@@ -764,13 +827,12 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		if (!wanted(&ops[i], argc, argv))
 			continue;
-		why = why_not(&ops[i]);
+		why = why_not(&ops[i], report);
 		if (why)
 			ksft_test_result_skip("%s: %s\n", ops[i].name, why);
 		else
 			judge(&ops[i], report);
 	}
 	close(trace_on);
-	rmdir(TRACING);
 	ksft_finished();
 }
