@@ -40,7 +40,8 @@
  *  I1	A commits only if every target of A is inside the handler, and has
  *	counted itself in for A. Nobody who is inside commits. So two initiators
  *	that are targets of each other never both commit.
- *  I2	A target runs the function once, after a release, or not at all.
+ *  I2	A target runs the function once, after a release, or not at all. (Once
+ *	more if somebody oopsed: cpusync_deinterlock().)
  *  I3	Nobody is inside for longer than budget_us (from the first arrival, or
  *	from the last time one of its requests was opened again) plus the time
  *	that its committed initiators need. After budget_us no new ones count
@@ -52,6 +53,8 @@
  *	ignores that. So one that is on its way serves for all, and nobody ever
  *	waits to send one. smp_call_function_many() would: csd_lock() waits in
  *	its loop, while others wait for the interrupts that it sends after it.
+ *	If a CPU is held in that loop, kicks that were queued meanwhile have no
+ *	interrupt: cpusync_nudge() sends one to who has not come by half-time.
  *  I5	The acknowledgment is a target's last access to a request that it counts
  *	in. What it may still read of it, for stale mail, is the word.
  *
@@ -71,7 +74,8 @@
  * its way down finds no open request.
  * Oops, panic: who is held leaves a hold when somebody oopses, or has: then the
  * initiator may be what died. If it survives, it runs the function on them with
- * ordinary kicks. None begins from then on, not even while that is printed.
+ * ordinary kicks. None begins while that is printed, nor afterwards; one that
+ * does so between the two ends in the same way.
  * NMI: may interrupt anything here, and only asks whether its CPU is held.
  * Virtual machines: a hold lasts as long as the host keeps its initiator from
  * running, and so do they wait who wait for a CPU that is held.
@@ -103,6 +107,7 @@
 #define pr_fmt(fmt) "cpusync: " fmt
 
 #include <linux/bottom_half.h>
+#include <linux/cpu.h>
 #include <linux/cpumask.h>
 #include <linux/cpusync.h>
 #include <linux/debugfs.h>
@@ -121,6 +126,7 @@
 #include <linux/timekeeping.h>
 #include <linux/workqueue.h>
 
+#include "sched/sched.h"
 #include "time/timekeeping.h"
 
 #define CREATE_TRACE_POINTS
@@ -470,6 +476,8 @@ static void cpusync_pick(struct cpusync *cs, struct cpusync_request *req,
  */
 static bool cpusync_post(struct cpusync_box *box, int cpu)
 {
+	/* Not held between the bit and the interrupt, which others count on. */
+	guard(irqsave)();
 	cpumask_set_cpu(smp_processor_id(), box->mail);
 	smp_mb__after_atomic();					/* CS:K */
 	if (test_and_set_bit(0, &box->pending) ||
@@ -516,9 +524,13 @@ static void cpusync_report(struct cpusync_note *note)
 	if (said || !*text)
 		return;
 	pr_info("%s\n", text);
+	if (cpu < 0)
+		return;
 	/* The kick that it owed an answer to is still pending: where is it? */
-	if (cpu >= 0 && READ_ONCE(per_cpu(cpusync_counts.kicks, cpu)) == kicks)
+	cpus_read_lock();
+	if (cpu_online(cpu) && READ_ONCE(per_cpu(cpusync_counts.kicks, cpu)) == kicks)
 		dump_cpu_task(cpu);
+	cpus_read_unlock();
 }
 
 static void cpusync_watch(struct work_struct *work)
@@ -561,8 +573,8 @@ static void cpusync_count_backout(struct cpusync *cs, struct cpusync_request *re
 {
 	struct cpusync_note *note = &cpusync_backed_out;
 	u64 ns = cpusync_clock() - cs->begin;
+	unsigned long flags, kicks;
 	struct task_struct *p;
-	unsigned long flags;
 	size_t len;
 	int cpu;
 
@@ -575,13 +587,20 @@ static void cpusync_count_backout(struct cpusync *cs, struct cpusync_request *re
 
 	rcu_read_lock();
 	for_each_cpu(cpu, req->fresh) {
-		p = cpu_curr_snapshot(cpu);
+		/* No lock: the runqueue's may be what that CPU is stuck with. */
+		p = rcu_dereference(cpu_curr(cpu));
 		len = strlen(note->text);
 		scnprintf(note->text + len, sizeof(note->text) - len,
 			  "; CPU %d did not come, it ran %s/%d", cpu, p->comm,
 			  task_pid_nr(p));
-		note->cpu = cpu;
-		note->kicks = READ_ONCE(per_cpu(cpusync_counts.kicks, cpu));
+		/* Unless it has come since, its kick is one more than these. */
+		kicks = READ_ONCE(per_cpu(cpusync_counts.kicks, cpu));
+		smp_rmb();	/* in cpusync_kick(), mail is cleared before */
+		if (cpumask_test_cpu(smp_processor_id(),
+				     per_cpu_ptr(&cpusync_boxes, cpu)->mail)) {
+			note->cpu = cpu;
+			note->kicks = kicks;
+		}
 	}
 	rcu_read_unlock();
 	cpusync_note_end(flags);
@@ -607,6 +626,21 @@ static void cpusync_count_hold(struct cpusync *cs, struct cpusync_request *req,
 		cpusync_note_end(flags);
 }
 
+/*
+ * Interrupt those of @mask that have not looked into their mail. The kick may be
+ * queued behind something of a CPU that was held before it sent an interrupt for
+ * that, smp_call_function_many() or the like: even by this very request.
+ */
+static void cpusync_nudge(const struct cpumask *mask)
+{
+	int cpu;
+
+	for_each_cpu(cpu, mask)
+		if (cpumask_test_cpu(smp_processor_id(),
+				     per_cpu_ptr(&cpusync_boxes, cpu)->mail))
+			arch_send_call_function_single_ipi(cpu);
+}
+
 /* Whoever arrives, withdraws or leaves from now on fails to, and sees this. */
 static void cpusync_close(struct cpusync_request *req, u64 use)
 {
@@ -621,8 +655,8 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 			  u64 w, u64 use, bool again)
 {
 	enum cpusync_why why = CPUSYNC_LEFT;
-	u64 deadline, open = word_next(use, CPUSYNC_OPEN, cpumask_weight(req->fresh));
-	bool opened, late, sent = true;
+	u64 now, deadline, open = word_next(use, CPUSYNC_OPEN, cpumask_weight(req->fresh));
+	bool opened, late, nudged = false, sent = true;
 	int cpu;
 
 	/*
@@ -650,13 +684,19 @@ static int cpusync_gather(struct cpusync *cs, struct cpusync_request *req,
 	deadline = cpusync_deadline();
 	do {
 		/* This CPU may have been held itself: look once more at the end. */
-		late = (s64)(cpusync_clock() - deadline) >= 0;
+		now = cpusync_clock();
+		late = (s64)(now - deadline) >= 0;
+		if (!nudged && (s64)(now + cpusync_budget() / 2 - deadline) >= 0) {
+			cpusync_nudge(req->fresh);
+			nudged = true;
+		}
 		w = atomic64_read(&req->word);
 		if (!word_count(w)) {
 			local_irq_save(cs->flags);
 			if (atomic64_try_cmpxchg(&req->word, &w,	/* CS:F */
 						 word_next(w, CPUSYNC_HELD, 0))) {
-				cs->held = cpusync_clock();
+				if (!again)
+					cs->held = cpusync_clock();
 				return 0;
 			}
 			local_irq_restore(cs->flags);
@@ -705,10 +745,11 @@ static void cpusync_end(struct cpusync *cs)
  * Context: Task context, interrupts on unless @cs holds CPUs. Locks may be held
  *	    that are not taken with interrupts off. Does not sleep. Not nested.
  * Return: 0 on success. 1 if CPUs were held, and are now with others, after a
- * gap. -EAGAIN if not all came within budget_us: nobody is held, not even those
- * that were before, nothing ran, and the caller's context is as it was before
- * the first call. -EBUSY with a warning if the calling CPU holds CPUs for
- * somebody else, or in a wrong context. -EOPNOTSUPP if CPUs cannot be held here, or not yet.
+ * gap. -EAGAIN if not all came within budget_us, or somebody oopses meanwhile:
+ * nobody is held, not even those that were before, nothing ran, and the caller's
+ * context is as it was before the first call. -EBUSY with a warning if the
+ * calling CPU holds CPUs for somebody else, or in a wrong context. -EOPNOTSUPP if
+ * CPUs cannot be held here, or not yet.
  */
 int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 {

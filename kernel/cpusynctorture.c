@@ -55,7 +55,7 @@ torture_param(int, nthreads, IS_BUILTIN(CONFIG_CPUSYNC_TORTURE_TEST) ? 0 : -1,
 torture_param(int, onoff_holdoff, 0, "Time after boot before CPU hotplugs (s)");
 torture_param(int, onoff_interval, 0, "Time between CPU hotplugs (jiffies), 0=disable");
 torture_param(int, rendezvous, 100000, "# of rendezvous to make, 0=as many as come");
-torture_param(int, share, 0, "Holds that have to succeed, in percent of those tried");
+torture_param(int, share, 0, "Holds that have to succeed, in percent of those tried (0=some)");
 torture_param(int, stat_interval, 60, "Number of seconds between stats printk()s");
 torture_param(int, storm, 1, "# of threads that call functions everywhere");
 torture_param(int, stutter, 0, "Number of jiffies to run/halt test, 0=disable");
@@ -778,7 +778,7 @@ static void finish(void)
 			verdict = "FAILURE (hotplug)";
 		else if (done < rendezvous)
 			verdict = "FAILURE (too few rendezvous)";
-		else if (all.held * 100 < tried * share)
+		else if (all.held * 100 < tried * share || (tried && !all.held))
 			verdict = "FAILURE (too few holds)";
 	} else if (!READ_ONCE(timing_done)) {
 		verdict = "FAILURE (too slow)";

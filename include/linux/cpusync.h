@@ -28,8 +28,9 @@ struct cpusync_request;
  * enum cpusync_why - why a hold was given up
  * @CPUSYNC_ABSENT: CPUs have not taken notice in time
  * @CPUSYNC_LEFT: they have, but were not all there at once: they went, having
- *		  waited long enough for this or another initiator
- * @CPUSYNC_OOPS: it was to be opened again after CPUs had left for an oops
+ *		  waited long enough for this or another initiator. Or the
+ *		  initiator was held itself when they were
+ * @CPUSYNC_OOPS: somebody oopses, or CPUs have left for that
  */
 enum cpusync_why {
 	CPUSYNC_ABSENT,
@@ -72,8 +73,8 @@ void cpusync_simple(const struct cpumask *mask, smp_cond_func_t cond,
  * cpusync_init() - prepare a hold
  * @cs: the hold
  * @cond: which CPUs to hold, see &struct cpusync
- * @func: what everybody runs when it ends: in interrupt context, must be fast,
- *	  must not sleep
+ * @func: what everybody runs when it ends: with interrupts off, mostly in
+ *	  interrupt context, must be fast, must not sleep
  * @info: argument of @cond and @func
  *
  * Costs nothing and sends nothing.

@@ -59,6 +59,7 @@ struct lab_cpu {
 	int		cpu;
 	unsigned int	runs;		/* of the function, here */
 	unsigned int	irqs_on;	/* runs with interrupts on: none */
+	unsigned int	held;		/* runs as a CPU that is held */
 	unsigned long	saw;		/* message that the last run found */
 	unsigned long	turns;		/* of the thread on this CPU */
 	unsigned long	begun;		/* differs from @turns with interrupts off */
@@ -100,6 +101,11 @@ struct lab {
 	atomic_t		together;
 	int			nr;
 	int			turn;
+
+	/* A call that is queued for one CPU, and goes on later. */
+	struct cpumask		called;
+	bool			queued;
+	bool			go_on;
 };
 
 static u64 now_ms(void)
@@ -179,6 +185,7 @@ static void run_here(void *info)
 
 	WRITE_ONCE(c->runs, c->runs + 1);
 	c->irqs_on += !irqs_disabled();
+	c->held += cpusync_this_cpu_held();
 	c->saw = READ_ONCE(lab->message);
 }
 
@@ -344,7 +351,9 @@ static void note_kick(void *data, const unsigned int cpu, unsigned long callsite
 {
 	struct lab *lab = data;
 
-	if (current != lab->task || !in_task())
+	/* A thread that it wakes up is none. */
+	if (current != lab->task || !in_task() ||
+	    (csd->node.u_flags & CSD_FLAG_TYPE_MASK) == CSD_TYPE_TTWU)
 		return;
 	lab->cpu[cpu].kicks++;
 	WRITE_ONCE(lab->kicked, true);
@@ -546,6 +555,61 @@ static void put_online(void *cpu)
 	add_cpu((long)cpu);
 }
 
+static void nothing(void *info)
+{
+}
+
+/* Asked about the first CPU, and then, when that has its part, the second one. */
+static bool first_then_wait(int cpu, void *info)
+{
+	struct lab *lab = info;
+
+	if (cpu == cpumask_first(&lab->called))
+		return true;
+	WRITE_ONCE(lab->queued, true);
+	happens_within(OFF_AT_MOST, READ_ONCE(lab->go_on));
+	return false;
+}
+
+static int call_and_stop_half_way(void *arg)
+{
+	struct lab *lab = ((struct lab_cpu *)arg)->lab;
+
+	on_each_cpu_cond_mask(first_then_wait, nothing, lab, false, &lab->called);
+	while (!kthread_should_stop())
+		msleep(20);
+	return 0;
+}
+
+/* CPU 2 has queued something for CPU 1 and is held before it interrupts it. */
+static void kick_behind_a_held_cpus_call_arrives(struct kunit *test)
+{
+	struct lab *lab = test->priv;
+	struct cpusync cs;
+	int err = -EIO;
+	bool queued;
+
+	need_cpus(test, 4);
+	KUNIT_ASSERT_EQ(test, set_budget(BUDGET_SHORT), 0);
+	run_on(test, take_turns, nth(1));
+	KUNIT_ASSERT_TRUE(test, moves(nth_cpu(lab, 1)));
+	cpumask_set_cpu(nth(1), &lab->called);
+	cpumask_set_cpu(nth(3), &lab->called);
+	run_on(test, call_and_stop_half_way, nth(2));
+	queued = happens_within(PATIENCE, READ_ONCE(lab->queued));
+
+	cpumask_set_cpu(nth(1), &lab->mask);
+	cpumask_set_cpu(nth(2), &lab->mask);
+	cpusync_init(&cs, NULL, run_here, lab);
+	if (queued)
+		err = hold(lab, &cs, &lab->mask);
+	let_go(lab, &cs);
+	WRITE_ONCE(lab->go_on, true);
+	KUNIT_ASSERT_TRUE(test, queued);
+	KUNIT_EXPECT_EQ(test, err, 0);
+	expect_one_run_each(test, &lab->mask);
+}
+
 static void offline_cpu_counts_as_done(struct kunit *test)
 {
 	struct lab *lab = test->priv;
@@ -616,6 +680,9 @@ static void hold_stops_the_others(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, moved, 0);
 	KUNIT_EXPECT_EQ_MSG(test, held_in_half, 0, "held with interrupts off");
+	KUNIT_EXPECT_EQ(test, nth_cpu(lab, 0)->held, 0);
+	for (i = 1; i < num_online_cpus(); i++)
+		KUNIT_EXPECT_EQ_MSG(test, nth_cpu(lab, i)->held, ROUNDS, "on CPU %d", nth(i));
 }
 
 static void function_sees_what_was_written_while_held(struct kunit *test)
@@ -954,8 +1021,8 @@ static void hold_time_is_measured(struct kunit *test)
 {
 	struct lab *lab = test->priv;
 	struct cpusync cs;
+	int err, more = 0;
 	u64 ns = 0;
-	int err;
 
 	note_holds(test);
 	cpusync_init(&cs, NULL, run_here, lab);
@@ -969,6 +1036,22 @@ static void hold_time_is_measured(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, err, 0);
 	KUNIT_EXPECT_GE(test, lab->hold_ns, ns);
 	KUNIT_EXPECT_LT(test, lab->hold_ns, ns + NSEC_PER_SEC);
+
+	if (num_online_cpus() < 2)
+		return;
+
+	/* CPUs that are added do not set it back. */
+	err = hold(lab, &cs, cpumask_of(nth(0)));
+	if (!err) {
+		ns = ktime_get_mono_fast_ns();
+		spend(5);
+		ns = ktime_get_mono_fast_ns() - ns;
+		more = try_hold(lab, &cs, cpu_online_mask);
+	}
+	let_go(lab, &cs);
+	KUNIT_ASSERT_EQ(test, err, 0);
+	KUNIT_ASSERT_EQ(test, more, 1);
+	KUNIT_EXPECT_GE(test, lab->hold_ns, ns);
 }
 
 static void late_kick_after_back_out_does_nothing(struct kunit *test)
@@ -1524,6 +1607,8 @@ static int cpusync_test_init(struct kunit *test)
 	if (IS_ENABLED(CONFIG_PREEMPT_RT) && !strstr(test->name, "simple") &&
 	    !strstr(test->name, "preempt_rt"))
 		kunit_skip(test, "PREEMPT_RT has no holds");
+	if (cpusync_oopsed())
+		kunit_skip(test, "somebody has oopsed: there are no holds any more");
 
 	KUNIT_ASSERT_FALSE(test, irqs_disabled());
 	KUNIT_ASSERT_EQ(test, preempt_count(), 0);
@@ -1550,21 +1635,12 @@ static int cpusync_test_init(struct kunit *test)
 	return 0;
 }
 
-static void count_held(void *nr)
-{
-	if (cpusync_this_cpu_held())
-		atomic_inc(nr);
-}
-
 static void cpusync_test_exit(struct kunit *test)
 {
-	atomic_t held = ATOMIC_INIT(0);
 	struct lab *lab = test->priv;
 
 	KUNIT_EXPECT_FALSE(test, irqs_disabled());
 	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
-	on_each_cpu(count_held, &held, true);
-	KUNIT_EXPECT_EQ_MSG(test, atomic_read(&held), 0, "CPUs are still held");
 	if (lab) {
 		KUNIT_EXPECT_EQ(test, lab->not_closed, 0);
 		KUNIT_EXPECT_EQ(test, lab->not_restored, 0);
@@ -1596,6 +1672,7 @@ static struct kunit_case cpusync_cases[] = {
 	KUNIT_CASE(one_cpu_held_by_two_initiators),
 	KUNIT_CASE(one_cpu_held_by_n_initiators),
 	KUNIT_CASE_SLOW(new_hold_waits_for_who_was_held_long_to_go),
+	KUNIT_CASE(kick_behind_a_held_cpus_call_arrives),
 	KUNIT_CASE(nested_hold_is_refused),
 	KUNIT_CASE(hold_from_interrupt_is_refused),
 	KUNIT_CASE(hold_with_interrupts_off_is_refused),

@@ -564,6 +564,8 @@ static struct ctx *ctx_init_hold(struct kunit *test)
 {
 	if (IS_ENABLED(CONFIG_PREEMPT_RT))
 		kunit_skip(test, "PREEMPT_RT has no holds");
+	if (cpusync_oopsed())
+		kunit_skip(test, "somebody has oopsed: there are no holds any more");
 
 	KUNIT_ASSERT_EQ(test, pmap_inval_set_mode("hold"), 0);
 	return ctx_init(test);
@@ -2211,7 +2213,6 @@ static void suite_exit_case(struct kunit *test)
 {
 	KUNIT_EXPECT_FALSE(test, irqs_disabled());
 	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
-	KUNIT_EXPECT_FALSE(test, cpusync_this_cpu_held());
 	pmap_inval_set_mode("on");
 }
 

@@ -21,9 +21,9 @@
  *  - Page-table changes come before the increment of mm->context.tlb_gen, as
  *    for any other flush: flush_tlb_mm_runs().
  *
- * What each back end receives: native and KVM the runs; INVLPGB one operation
- * per run and one TLBSYNC; Hyper-V, Xen PV and the secondary TLBs of
- * mmu_notifier the one range that they receive in the base.
+ * What each back end receives: native and KVM the runs; INVLPGB as well, in as
+ * few operations as its count allows, and one TLBSYNC; Hyper-V, Xen PV and the
+ * secondary TLBs of mmu_notifier the one range that they receive in the base.
  *
  * Locking: none. A record belongs to one task and lives on its stack, where it
  * stays unchanged while other CPUs read it, from the kick until the last of
