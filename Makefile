@@ -47,7 +47,7 @@ layout:
 	@scripts/layout-run
 
 test:
-	@scripts/test-run $(if $(LONG),--long)
+	@scripts/test-run $(if $(filter-out 0,$(LONG)),--long)
 
 hunt:
 	@scripts/hunt-run
@@ -86,4 +86,4 @@ rendezvous:
 	@scripts/rendezvous-run
 
 clean:
-	rm -rf build
+	@scripts/series-open --clean

@@ -13,6 +13,8 @@ debian_mirror() {
 		sed -nE 's/^deb(-src)? +(\[[^]]*\] +)?([^ ]+) +[a-z]+ .*\bmain\b.*/\3/p' >"$1"
 	cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '
 		tolower($1) == "uris:" { print $2 }' >>"$1"
+	# Images for clouds name a file with a list of mirrors.
+	sed -nE 's,^mirror\+file:(//)?(/.*),\2,p' "$1" | while read -r file; do sed -E '/^#/d; s/[[:space:]].*//' "$file" 2>/dev/null >>"$1"; done
 	grep -E '/debian/?$' "$1" | head -n 1 || :
 }
 

@@ -16,6 +16,7 @@ BASE=${BASE:-7.3}
 KDIR=${KDIR:-}
 CPUS=${CPUS:-}
 JOBS=${JOBS:-$(nproc)}
+[[ $JOBS =~ ^[1-9][0-9]*$ ]] || { echo "$PROG: JOBS: '$JOBS' is not a number" >&2; exit 2; }
 CACHE=${PMAP_INVAL_CACHE:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/pmap-inval}
 PATCHES=$TOP/patches/$BASE
 BUILD=$TOP/build
