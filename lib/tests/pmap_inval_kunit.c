@@ -895,9 +895,10 @@ static void expect_flushed_here(struct kunit *test, unsigned long fresh,
 
 	p = kunit_kzalloc(test, sizeof(*p), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, p);
-	migrate_disable();
+	/* For good: each case has a thread of its own. */
+	KUNIT_ASSERT_EQ(test, set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id())), 0);
 	pages_init(test, p);
-	alone = cpumask_any_but(mm_cpumask(p->mm), smp_processor_id()) >= nr_cpu_ids;
+	alone = cpumask_any_but(mm_cpumask(p->mm), raw_smp_processor_id()) >= nr_cpu_ids;
 
 	for (round = 0; round < ROUNDS && was_stale != fresh && !is_stale; round++) {
 		pages_restore(p);
@@ -913,7 +914,6 @@ static void expect_flushed_here(struct kunit *test, unsigned long fresh,
 			is_stale |= user_read(page_addr(p, i)) != NEW ? fresh & BIT(i) : 0;
 	}
 	pages_restore(p);
-	migrate_enable();
 	KUNIT_EXPECT_TRUE(test, alone);
 	KUNIT_EXPECT_EQ_MSG(test, was_stale, fresh, "never saw all pages stale");
 	KUNIT_EXPECT_EQ_MSG(test, is_stale, 0, "these pages are stale");
@@ -934,16 +934,16 @@ static bool okay_in_nmi(void)
 {
 	bool okay;
 
-	__preempt_count_add(NMI_OFFSET);
+	__preempt_count_nmi_enter();
 	okay = nmi_uaccess_okay();
-	__preempt_count_sub(NMI_OFFSET);
+	__preempt_count_nmi_exit();
 	return okay;
 }
 
 /* This is a kthread, as those are that can take over an mm from lazy TLB mode. */
 static void nmi_does_not_use_what_was_missed(struct kunit *test)
 {
-	bool before, missed, outside, after;
+	bool before, lazy, missed, outside, after;
 	unsigned long flags;
 	struct pages *p;
 
@@ -954,6 +954,9 @@ static void nmi_does_not_use_what_was_missed(struct kunit *test)
 	flush_tlb_mm(p->mm);
 	local_irq_save(flags);
 	before = okay_in_nmi();
+	this_cpu_write(cpu_tlbstate_shared.is_lazy, true);
+	lazy = okay_in_nmi();
+	this_cpu_write(cpu_tlbstate_shared.is_lazy, false);
 	inc_mm_tlb_gen(p->mm);
 	missed = okay_in_nmi();
 	outside = nmi_uaccess_okay();
@@ -964,6 +967,7 @@ static void nmi_does_not_use_what_was_missed(struct kunit *test)
 	local_irq_restore(flags);
 
 	KUNIT_EXPECT_TRUE(test, before);
+	KUNIT_EXPECT_FALSE(test, lazy);
 	KUNIT_EXPECT_FALSE(test, missed);
 	KUNIT_EXPECT_TRUE(test, outside);
 	KUNIT_EXPECT_TRUE(test, after);

@@ -182,7 +182,15 @@ static void put_back(void)
 	if (ksm_before >= 0)
 		write_number(KSM "run", ksm_before);
 	write_file(TRACING "/tracing_on", "0");
+	if (trace_on >= 0)
+		close(trace_on);
 	rmdir(TRACING);
+}
+
+static void put_back_and_die(int sig)
+{
+	put_back();
+	_exit(128 + sig);
 }
 
 /* The other two threads */
@@ -795,6 +803,8 @@ int main(int argc, char **argv)
 	pagemap = open("/proc/self/pagemap", O_RDONLY);
 	must(pagemap >= 0, "pagemap");
 	atexit(put_back);
+	signal(SIGTERM, put_back_and_die);
+	signal(SIGINT, put_back_and_die);
 	if (!access(NR_HUGEPAGES, W_OK)) {
 		hugepages_before = read_number(NR_HUGEPAGES);
 		if (hugepages_before < 2 * NR_HUGE)
@@ -833,6 +843,5 @@ int main(int argc, char **argv)
 		else
 			judge(&ops[i], report);
 	}
-	close(trace_on);
 	ksft_finished();
 }
