@@ -45,7 +45,7 @@
  *  I3	Nobody is inside for longer than budget_us (from the first arrival, or
  *	from the last time one of its requests was opened again) plus the time
  *	that its committed initiators need. After budget_us no new ones count
- *	among them: their mail waits for the kick that is behind it.
+ *	among them, once a kick is behind their mail, which waits for that.
  *  I4	Requests and kicks are static: one of each per CPU, a request used with
  *	preemption off by whoever runs there. A kick carries nothing: it means
  *	"look into your mailbox". A late or stale one finds nothing there, or a
@@ -70,8 +70,8 @@
  * one might want a lock of somebody who is held).
  *
  * Hotplug: preemption is off, so no CPU can go offline in between, and targets
- * are limited to the ones that are online. A late kick that is run by a CPU on
- * its way down finds no open request.
+ * are limited to the ones that are online. One that comes online meanwhile is not
+ * held. A late kick that is run by a CPU on its way down finds no open request.
  * Oops, panic: who is held leaves a hold when somebody oopses, or has: then the
  * initiator may be what died. If it survives, it runs the function on them with
  * ordinary kicks. None begins while that is printed, nor afterwards; one that
@@ -222,8 +222,8 @@ static DEFINE_PER_CPU(bool, cpusync_inside);
 static bool cpusync_ready __ro_after_init;
 
 /*
- * What becomes of holds: of the initiator in the first part, in task context
- * and never while it holds CPUs; of the target in the second, in the handler.
+ * What becomes of holds: of the initiator in the first part, in task context; of
+ * the target in the second, in the handler.
  */
 struct cpusync_counts {
 	unsigned long	holds;
@@ -430,7 +430,8 @@ static void cpusync_kick(void *unused)
  * For NMI handlers that would touch what a hold may be about.
  *
  * Context: Preemption off.
- * Return: true from within the handler, held or about to be.
+ * Return: true from within the handler, held or about to be. False on the CPU
+ * that holds others.
  */
 bool cpusync_this_cpu_held(void)
 {
@@ -443,7 +444,8 @@ bool cpusync_this_cpu_held(void)
  * The initiator may be what has oopsed, and then nobody releases a hold.
  *
  * Context: Any.
- * Return: true while somebody oopses, and ever after.
+ * Return: true while somebody oopses and, after a moment when it may be false,
+ * ever after.
  */
 bool cpusync_oopsed(void)
 {
@@ -728,11 +730,13 @@ static void cpusync_end(struct cpusync *cs)
 /**
  * cpusync_interlock() - hold CPUs, or more CPUs
  * @cs: from cpusync_init(), or one that holds CPUs already
- * @mask: CPUs to hold; offline ones count as held. If the calling CPU is in it,
- *	  it will run the function as well
+ * @mask: CPUs to hold; offline ones count as held, and run if they come online:
+ *	  who minds has taken cpus_read_lock(). If the calling CPU is in it, it
+ *	  will run the function as well
  *
  * On success all of @mask spin with interrupts off, and the calling CPU has
  * interrupts, preemption and bottom halves off, until cpusync_deinterlock().
+ * While they spin they may run the functions of other holds, which end.
  * Nothing in between may wait for anything, and it has to be short: this is
  * what other CPUs' interrupt latency is made of. With an empty @mask, or only
  * the calling CPU in it, this is all that happens.
@@ -745,9 +749,10 @@ static void cpusync_end(struct cpusync *cs)
  * Context: Task context, interrupts on unless @cs holds CPUs. Locks may be held
  *	    that are not taken with interrupts off. Does not sleep. Not nested.
  * Return: 0 on success. 1 if CPUs were held, and are now with others, after a
- * gap. -EAGAIN if not all came within budget_us, or somebody oopses meanwhile:
- * nobody is held, not even those that were before, nothing ran, and the caller's
- * context is as it was before the first call. -EBUSY with a warning if the
+ * gap. -EAGAIN if not all came within budget_us, or somebody oopsed before they
+ * were kicked: nobody is held, not even those that were before, nothing ran, and
+ * the caller's context is as it was before the first call. (If somebody oopses
+ * later, cpusync_deinterlock() says it.) -EBUSY with a warning if the
  * calling CPU holds CPUs for somebody else, or in a wrong context. -EOPNOTSUPP if
  * CPUs cannot be held here, or not yet.
  */
@@ -762,13 +767,13 @@ int cpusync_interlock(struct cpusync *cs, const struct cpumask *mask)
 		return -EOPNOTSUPP;
 
 	if (!again) {
-		/* Ticks stand still as a clock: whoever counts them may be held. */
-		if (!timekeeping_valid_for_hres() || cpusync_oopsed())
-			return -EOPNOTSUPP;
-
 		lockdep_assert_irqs_enabled();
 		if (WARN_ON_ONCE(!in_task() || irqs_disabled()))
 			return -EBUSY;
+
+		/* Ticks stand still as a clock: whoever counts them may be held. */
+		if (!timekeeping_valid_for_hres() || cpusync_oopsed())
+			return -EOPNOTSUPP;
 
 		preempt_disable();
 		req = this_cpu_ptr(&cpusync_requests);

@@ -469,7 +469,7 @@ static int cpusync_nmi(void *unused)
 
 static struct cpumask timing_mask;	/* the others */
 static unsigned int timing_ipis, timing_backouts;
-static bool timing_done;
+static bool timing_done, no_memory;
 
 static void do_nothing(void *unused)
 {
@@ -611,9 +611,10 @@ static void count_ipis(int rep)
 {
 	unsigned int k, n;
 
-	if (register_trace_ipi_send_cpu(note_ipi, NULL) ||
-	    register_trace_ipi_send_cpumask(note_ipis, NULL))
+	if (register_trace_ipi_send_cpu(note_ipi, NULL))
 		return;
+	if (register_trace_ipi_send_cpumask(note_ipis, NULL))
+		goto out;
 	for (k = 0; k < ARRAY_SIZE(timing_kinds); k++) {
 		timing_ipis = 0;
 		for (n = 0; n < 100; n++)
@@ -621,14 +622,15 @@ static void count_ipis(int rep)
 		pr_alert("cpusync-timing: cpus=%u rep=%d kind=%s calls=%u ipis=%u\n",
 			 num_online_cpus(), rep, timing_kinds[k].name, n, timing_ipis);
 	}
-	unregister_trace_ipi_send_cpu(note_ipi, NULL);
 	unregister_trace_ipi_send_cpumask(note_ipis, NULL);
+out:
+	unregister_trace_ipi_send_cpu(note_ipi, NULL);
 	tracepoint_synchronize_unregister();
 }
 
 static int cpusync_timing(void *unused)
 {
-	int n, cpu, nr_busy = 0, rep;
+	int n, cpu, nr_busy = 0, rep = 0;
 	struct task_struct **busy;
 	struct sample *samples;
 	u32 *column;
@@ -639,6 +641,7 @@ static int cpusync_timing(void *unused)
 	busy = kzalloc_objs(*busy, nr_cpu_ids);
 	if (!samples || !column || !busy) {
 		TOROUT_ERRSTRING("out of memory");
+		WRITE_ONCE(no_memory, true);
 		goto out;
 	}
 
@@ -662,7 +665,7 @@ out:
 	kvfree(samples);
 	kvfree(column);
 	kfree(busy);
-	WRITE_ONCE(timing_done, true);
+	WRITE_ONCE(timing_done, rep > timing);
 	torture_kthread_stopping("cpusync_timing");
 	return 0;
 }
@@ -764,7 +767,9 @@ static void finish(void)
 	torture_stop_kthread(cpusync_lock_holder, lock_tasks[0]);
 	torture_stop_kthread(cpusync_stats, stats_task);
 
-	if (invokers) {
+	if (READ_ONCE(no_memory)) {
+		verdict = "FAILURE (out of memory)";
+	} else if (invokers) {
 		/* Kicks that come late find an empty mailbox, or were run by now. */
 		on_each_cpu(storm_handler, NULL, 1);
 		for (n = 0; n < nr_invokers; n++)
@@ -796,7 +801,7 @@ static int cpusync_end(void *unused)
 
 	while (!torture_must_stop()) {
 		schedule_timeout_interruptible(HZ / 4);
-		if (time_before(jiffies, end) && !READ_ONCE(timing_done) &&
+		if (time_before(jiffies, end) && !READ_ONCE(timing_done) && !READ_ONCE(no_memory) &&
 		    (timing > 0 || !rendezvous || sum_up(&all) < rendezvous))
 			continue;
 		finish();
@@ -815,7 +820,7 @@ static int __init start_torture(void)
 	invokers = kzalloc_objs(*invokers, nr_invokers);
 	storms = kzalloc_objs(*storms, storm > 0 ? storm : 1);
 	if (!invokers || !storms)
-		return -ENOMEM;
+		goto no_memory;
 	for (n = 0; n < nr_invokers; n++) {
 		i = &invokers[n];
 		cpus_read_lock();
@@ -826,7 +831,7 @@ static int __init start_torture(void)
 		if (!i->ran || !i->turns || !zalloc_cpumask_var(&i->mask, GFP_KERNEL) ||
 		    !zalloc_cpumask_var(&i->sure, GFP_KERNEL) ||
 		    !zalloc_cpumask_var(&i->more, GFP_KERNEL))
-			return -ENOMEM;
+			goto no_memory;
 	}
 
 	if (onoff_interval > 0) {
@@ -868,6 +873,10 @@ static int __init start_torture(void)
 			return err;
 	}
 	return 0;
+
+no_memory:
+	WRITE_ONCE(no_memory, true);
+	return -ENOMEM;
 }
 
 /*

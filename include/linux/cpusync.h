@@ -50,7 +50,7 @@ enum cpusync_why {
  * @request: NULL unless CPUs are held
  * @self: does the calling CPU run @func as well?
  * @begin: when the first kick was sent
- * @held: when the last commit was
+ * @held: when the first commit was
  * @flags: interrupt state of the caller
  *
  * Lives on the caller's stack, which no kick can reach.

@@ -292,6 +292,14 @@ static bool pmap_inval_keep_out(struct pmap_inval_info *info)
 	smp_mb__after_atomic();					/* HOLD:A */
 
 	for (slot = 0; slot < info->nr_mm; slot++) {
+		/*
+		 * Who is held may have loaded a global ASID before that, which
+		 * its kick does not flush. Of one that is assigned from here on
+		 * nobody has anything cached before going on.
+		 */
+		if (mm_global_asid(info->pmap[slot].mm))
+			return false;
+
 		for_each_cpu_andnot(cpu, mm_cpumask(info->pmap[slot].mm), held) {
 			if (cpu != self && pmap_inval_hold_cond(cpu, info))
 				return false;
@@ -359,8 +367,9 @@ static void pmap_inval_interlock(struct pmap_inval_info *info,
 	pmap_inval_let_in(info);
 
 	/*
-	 * INVLPGB does not ask for cooperation, so there is none to suspend.
-	 * And one mm too many ends in a flush that needs interrupts.
+	 * INVLPGB does not ask for cooperation, so there is none to suspend:
+	 * pmap_inval_keep_out() looks again. And one mm too many ends in a
+	 * flush that needs interrupts.
 	 */
 	info->cs.info = info;
 	if (!mm_global_asid(mm) && info->nr_mm <= PMAP_INVAL_MAXMM &&
@@ -701,7 +710,8 @@ static unsigned int pmap_inval_mode(void)
  * @word: "off": ranges, as the base. "on": precise flushes, and no batch holds
  *	  CPUs. "hold": batches that ask for it do
  *
- * Records and batches that have begun keep the mode they began with.
+ * Records and batches that have begun keep the mode they began with, but may not
+ * hold any more.
  *
  * Context: Sleeps.
  * Return: 0, or -EINVAL if @word is none of these.
@@ -721,6 +731,8 @@ int pmap_inval_set_mode(const char *word)
 		static_branch_disable(&pmap_inval_key);
 	if (mode == 2) {
 		static_branch_enable(&pmap_inval_switch_key);
+		/* Switches that have not seen it do not look whether to wait. */
+		synchronize_rcu();
 		static_branch_enable(&pmap_inval_hold_key);
 	} else if (static_key_enabled(&pmap_inval_hold_key)) {
 		static_branch_disable(&pmap_inval_hold_key);

@@ -314,6 +314,10 @@ static unsigned long run_count(u64 run)
  * would not be: if CPU 2 then switched to another mm, CPU 0 would not interrupt
  * it, and it would come back without looking at 5 (L3).
  *
+ * So when a flush returns, what its own generations are about is gone. Of earlier
+ * ones, which others have taken, it may not be. Who needs that takes none, or
+ * asks for a flush of everything.
+ *
  * A generation that is going to free page tables is like others here: if the
  * interrupt for it is still to come, they are not freed yet, and their runs have
  * an address in each of them.
