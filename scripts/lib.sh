@@ -89,6 +89,24 @@ count_report() {
 # What build/linux was made from, and the commit that gave: series-open and
 # series-save write it, and unsaved work shows as a difference.
 series_key() { { echo "$1"; shift; [ $# -eq 0 ] || cat "$@"; } | sha256sum | cut -c1-40; }
+# series_code COMMIT [PATHSPEC...]: in $code, what of a commit decides about what it
+# does: the base, and the files that are others since; C without its comments, as one
+# that is mended takes nothing away from what was run. Documents never decide.
+declare -A uncommented=()
+series_code() {
+	local commit=$1 mode blob path
+
+	shift
+	code=$(git_plain -C "$TREE" rev-parse 'refs/tags/base^{tree}')
+	while read -r mode blob path; do
+		if [[ $path == *.[ch] && $mode != 000000 ]]; then
+			[ -n "${uncommented[$blob]:-}" ] ||
+				uncommented[$blob]=$(git_plain -C "$TREE" cat-file blob "$blob" | gcc -fpreprocessed -dD -E -P -w -x c - | sha256sum | cut -c1-40)
+			blob=${uncommented[$blob]}
+		fi
+		code+=$'\n'"$mode $blob $path"
+	done < <(git_plain -C "$TREE" diff-tree -r --no-renames refs/tags/base "$commit" -- . ':!Documentation' "$@" | awk '{ print $2, $4, $6 }')
+}
 series_stamp() {
 	local base head
 

@@ -300,7 +300,7 @@ static unsigned long run_count(u64 run)
  * about: either this CPU has invalidated it in an earlier walk that ended before
  * it, or the interrupt for it is still to come (L3). But what *this* request is
  * about has to be gone when its owner is told so. Say it is generation 6, and 5
- * is not published:
+ * is not published::
  *
  *	CPU 0			CPU 1			CPU 2, at 4
  *	tlb_gen = 5
