@@ -14,7 +14,7 @@ export BASE KDIR CPUS JOBS
 # Make's own flags and job server are not for the kernel builds below.
 unexport MAKEFLAGS MFLAGS MAKELEVEL
 
-.PHONY: help deps compare layout prevalence test hunt suites open save check bisect models mutants debug torture rendezvous clean
+.PHONY: help deps compare layout prevalence test hunt suites open save check bisect lint models mutants debug torture rendezvous clean
 
 help:
 	@echo 'make compare   build stock and series, boot both, run the workloads, print the table (QUICK=1: fewer rows, LONG=1: all; UPTO=: only the first so many patches)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make save      store the commits of build/linux as patches and mirrored files (KTREE=: of another tree)'
 	@echo 'make check     patches, series file and mirrored files agree; with build/linux also style and docs'
 	@echo 'make bisect    every patch of the series builds (on, off, UP, 32 bit), boots and passes what exists by then; resumes'
+	@echo 'make lint      what W=1, sparse, coccicheck and kernel-doc say of every patch, and Sphinx of the documents; resumes'
 	@echo 'make torture   a million rendezvous on 2, 4 and 8 vCPUs; resumes (RENDEZVOUS=: so many)'
 	@echo 'make rendezvous  what a rendezvous costs, next to a bare call and to stop_machine()'
 	@echo 'make layout    what size and layout of the log would have been enough for what CPUs have missed'
@@ -69,6 +70,9 @@ check:
 
 bisect:
 	@scripts/series-bisect
+
+lint:
+	@scripts/lint-run
 
 models:
 	@scripts/models-run

@@ -1441,7 +1441,7 @@ static void run_of_any_size_is_kept(struct kunit *test)
 
 struct gathers {
 	struct mm_struct	*mm;
-	struct mmu_gather	tlb[NR_GATHERS];
+	struct mmu_gather	*tlb;	/* NR_GATHERS */
 };
 
 static void gathers_put(void *data)
@@ -1455,6 +1455,8 @@ static struct gathers *gathers_init(struct kunit *test)
 	struct gathers *g = kunit_kzalloc(test, sizeof(*g), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, g);
+	g->tlb = kunit_kcalloc(test, NR_GATHERS, sizeof(*g->tlb), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, g->tlb);
 	g->mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, g->mm);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, gathers_put, g->mm), 0);

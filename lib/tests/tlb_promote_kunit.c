@@ -252,8 +252,8 @@ static void the_fault_finds_nothing_to_do(struct kunit *test)
 	again = handle_mm_fault(vma, at, flags, NULL);
 	mmap_read_unlock(current->mm);
 
-	KUNIT_EXPECT_EQ(test, first & VM_FAULT_ERROR, 0);
-	KUNIT_EXPECT_EQ(test, again, 0);
+	KUNIT_EXPECT_EQ(test, (__force int)(first & VM_FAULT_ERROR), 0);
+	KUNIT_EXPECT_EQ(test, (__force int)again, 0);
 	/* Other tasks run, and may have one, too. */
 	KUNIT_EXPECT_GE(test, events(NR_TLB_SPURIOUS_FAULT), before + 1);
 }
