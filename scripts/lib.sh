@@ -94,9 +94,11 @@ series_key() { { echo "$1"; shift; [ $# -eq 0 ] || cat "$@"; } | sha256sum | cut
 # that is mended takes nothing away from what was run. Documents never decide.
 declare -A uncommented=()
 series_code() {
-	local commit=$1 mode blob path
+	local commit=$1 mode blob path changed
 
 	shift
+	# Not in a substitution below, where a failure would be a key of less.
+	changed=$(git_plain -C "$TREE" diff-tree -r --no-renames refs/tags/base "$commit" -- . ':!Documentation' "$@" | awk '{ print $2, $4, $6 }')
 	code=$(git_plain -C "$TREE" rev-parse 'refs/tags/base^{tree}')
 	while read -r mode blob path; do
 		if [[ $path == *.[ch] && $mode != 000000 ]]; then
@@ -105,7 +107,7 @@ series_code() {
 			blob=${uncommented[$blob]}
 		fi
 		code+=$'\n'"$mode $blob $path"
-	done < <(git_plain -C "$TREE" diff-tree -r --no-renames refs/tags/base "$commit" -- . ':!Documentation' "$@" | awk '{ print $2, $4, $6 }')
+	done <<<"$changed"
 }
 series_stamp() {
 	local base head
